@@ -1,0 +1,1 @@
+"""The words of the house: plain values and ports that every other room shares. Standard library only."""

@@ -1,0 +1,65 @@
+"""What a model is, and what state it is in. Reading catalogs and loading are runtime's work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+Task = Literal["text", "vision", "image", "animation", "speech"]
+
+
+class ModelState(StrEnum):
+    """absent → downloading → installed → loading → ready → draining → installed; failed from anywhere."""
+
+    ABSENT = "absent"
+    DOWNLOADING = "downloading"
+    INSTALLED = "installed"
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One catalog entry. `options` go to the engine as they are."""
+
+    name: str
+    task: Task
+    engine: str
+    """The engine room that runs it: "text", "echo", …"""
+    path: str = ""
+    """Directory of the weights; empty for engines without any."""
+    aliases: tuple[str, ...] = ()
+    context_length: int = 2048
+    max_input_tokens: int | None = None
+    """Longest prompt accepted, in tokens; None = the context length minus one."""
+    default_new_tokens: int = 512
+    """What a dialect without its own default generates at most."""
+    max_in_flight: int = 100
+    licence: str = ""
+    description: str = ""
+    memory_bytes: int = 0
+    """Estimated peak memory of the worker; 0 = unknown."""
+    created: int = 0
+    """Unix time shown in model lists."""
+    options: dict[str, str | int | float | bool] = field(default_factory=dict)
+
+    @property
+    def can_see(self) -> bool:
+        """Whether pictures are allowed in its prompts."""
+        return self.task == "vision"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """A model and how it is doing now."""
+
+    model: Model
+    state: ModelState
+    reason: str = ""
+    """Why it failed, in words safe to show."""
+    retry_seconds: float | None = None
+    """Time until the next attempt to load."""
+    in_flight: int = 0

@@ -1,0 +1,169 @@
+"""The domain requests: what a dialect's `parse` makes of a wire body, and all that an engine gets to know.
+
+Values here are already validated by the dialect that built them; engines may still refuse what only
+they can judge (a prompt longer than the context, a token id outside the vocabulary).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from quintet.core.content import Audio, Image, Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen. Defaults are neutral: plain sampling from the model's distribution.
+
+    Ranges: temperature >= 0 (0 = greedy); top_k >= 0 (0 = off); 0 < top_p, typical_p <= 1 (1 = off);
+    0 <= min_p <= 1 (0 = off); repetition_penalty > 0 (1 = off, CTRL paper, arXiv:1909.05858);
+    presence and frequency penalties as in OpenAI's API (0 = off), counted over generated tokens.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    typical_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    seed: int | None = None
+    """Fixes the answer whatever else is in the batch; None = the engine draws one and reports it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When generation ends. Lengths are in tokens."""
+
+    max_new_tokens: int | None = None
+    """None = until the end of the context."""
+    stop: tuple[str, ...] = ()
+    keep_stop: bool = False
+    """True keeps the stop string at the end of the text (TGI); False cuts it off (OpenAI)."""
+    ignore_eos: bool = False
+    """Benchmarks only: goes on after end-of-sequence."""
+    truncate: int | None = None
+    """Keep only the last so many tokens of the prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """What the caller wants to know beside the text; every field costs work, so all default to no."""
+
+    logprobs: bool = False
+    """Log-probability of every generated token."""
+    top_logprobs: int = 0
+    """0–50 most likely alternatives of every generated token."""
+    prefill: bool = False
+    """Log-probability of every prompt token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRequest:
+    """Text out of text and pictures. Exactly one of `messages` and `prompt` is given."""
+
+    model: str
+    messages: tuple[Message, ...] = ()
+    """A conversation; the engine applies the model's chat template."""
+    prompt: tuple[str | Image, ...] = ()
+    """A raw prompt, sent to the model as it is (special tokens in it count as such)."""
+    prompt_ids: tuple[int, ...] = ()
+    """A raw prompt already in token ids; used instead of `prompt`."""
+    sampling: Sampling = field(default_factory=Sampling)
+    limits: Limits = field(default_factory=Limits)
+    detail: Detail = field(default_factory=Detail)
+    n: int = 1
+    """How many choices to return."""
+    best_of: int = 1
+    """How many to generate; the `n` with the best mean log-probability come back. >= n."""
+    skip_special_tokens: bool = True
+    echo: bool = False
+    """Put the prompt's text before the answer (TGI return_full_text, OpenAI completions echo)."""
+    owner: str = ""
+    """Who asks: set by the service; salts the prefix cache and is the unit of fairness."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizeRequest:
+    """The tokens of a prompt or of a rendered conversation, without generating."""
+
+    model: str
+    messages: tuple[Message, ...] = ()
+    prompt: str = ""
+    add_special_tokens: bool = True
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """A low-rank adapter by its catalog name, and how strongly it applies (0 = not at all)."""
+
+    name: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """Pictures out of words, and optionally out of another picture. Sizes in pixels."""
+
+    model: str
+    prompts: tuple[str, ...]
+    second_prompts: tuple[str, ...] = ()
+    """For models with two text encoders (SDXL); empty = the same as `prompts`."""
+    negative_prompts: tuple[str, ...] = ()
+    second_negative_prompts: tuple[str, ...] = ()
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    sampler: str | None = None
+    seed: int | None = None
+    images_per_prompt: int = 1
+    loras: tuple[Lora, ...] = ()
+    source: Image | None = None
+    """Image-to-image starts from this picture."""
+    mask: Image | None = None
+    strength: float = 0.75
+    """0–1: how far image-to-image may leave its source."""
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnimationRequest:
+    """A short moving picture out of words."""
+
+    model: str
+    prompt: str
+    negative_prompt: str = ""
+    frames: int | None = None
+    frames_per_second: float | None = None
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    sampler: str | None = None
+    seed: int | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptionRequest:
+    """Words out of a recording, in its own language or translated to English."""
+
+    model: str
+    audio: Audio
+    task: str = "transcribe"
+    """"transcribe" or "translate"."""
+    language: str | None = None
+    """ISO 639-1 code; None = detect."""
+    temperature: float = 0.0
+    prompt: str = ""
+    word_timestamps: bool = False
+    voice_filter: bool = False
+    owner: str = ""
+
+
+Request = TextRequest | TokenizeRequest | ImageRequest | AnimationRequest | TranscriptionRequest
+"""All that a backend can be asked to do."""

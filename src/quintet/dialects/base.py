@@ -1,0 +1,89 @@
+"""What a dialect is: operations that parse a wire body into a call, and renderers that answer it.
+
+Dialects know no HTTP server, no clock and no model; the server hands them values and sends the bytes they make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from quintet.core.errors import QuintetError
+from quintet.core.events import Event, Outcome
+from quintet.core.requests import Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """One request as it came from the wire, already decoded from JSON."""
+
+    body: Any
+    path: Mapping[str, str] = field(default_factory=dict)
+    """Parameters taken from the path, such as the alias in /{alias}/generate."""
+    default_model: str = ""
+    """What to run where the wire names no model."""
+    request_id: str = ""
+    created: int = 0
+    """Unix time at which the request arrived, for bodies that show it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole answer, ready to send."""
+
+    body: bytes
+    content_type: str = "application/json"
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Renderer(Protocol):
+    """Turns the events of one call into wire bytes. One instance serves one call, so it may keep state.
+
+    Invariant, tested for every dialect: the whole answer says the same as the fold of the stream.
+    """
+
+    stream_content_type: str
+
+    def whole(self, outcomes: Sequence[Outcome]) -> Reply:
+        """The whole answer; one outcome per request of the call, in order."""
+        ...
+
+    def event(self, index: int, event: Event) -> bytes:
+        """Bytes for one event of the `index`-th request; may be empty."""
+        ...
+
+    def end(self) -> bytes:
+        """Bytes after the last event of all requests, if all went well."""
+        ...
+
+    def failure(self, error: QuintetError) -> bytes:
+        """Bytes that make a broken stream look broken. b"" = drop the connection without a proper end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A parsed wire request: the work to do, and how to answer."""
+
+    requests: tuple[Request, ...]
+    renderer: Renderer
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One path of a dialect that makes a model work."""
+
+    path: str
+    """In FastAPI's notation, e.g. /{alias}/generate."""
+    parse: Callable[[Incoming], Call]
+    """Raises InvalidRequest; pure."""
+    refuse: Callable[[QuintetError], Reply]
+    """An error before the first byte, in this dialect's words."""
+    schema: type[Any] | None = None
+    """The pydantic model of the body, for /docs."""
+    summary: str = ""
+    max_body_bytes: int = 2 * 1024 * 1024
+    """Larger bodies are a 413 before they are parsed (reliability 6.10)."""
