@@ -1,0 +1,1 @@
+"""The text engine: continuous batching in Python over OpenVINO's paged attention."""

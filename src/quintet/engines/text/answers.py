@@ -1,0 +1,101 @@
+"""From chosen tokens to events: readable text, stop rules, best-of ranking, the final count."""
+
+from __future__ import annotations
+
+import time
+
+from quintet.core.events import Alternative, Finished, FinishReason, Stopped, Timings, Token, Usage
+from quintet.core.ports import Output
+from quintet.engines.text.sampling import Drawn
+from quintet.engines.text.sequence import Answer, Job
+from quintet.engines.text.vocabulary import Vocabulary
+
+
+class Answers:
+    """Turns each drawn token into what the caller sees."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        """The vocabulary spells tokens and knows which end an answer."""
+        self._vocabulary = vocabulary
+
+    def take(self, job: Job, answer: Answer, drawn: Drawn) -> list[Output]:
+        """Add one token to an answer; returns the events that follow from it."""
+        answer.generated += 1
+        if drawn.logprob is not None:
+            answer.sum_logprob += drawn.logprob
+        readable = answer.detokenizer.add(drawn.id)
+        answer.reason = self._judge(job, answer, drawn.id, readable.stopped)
+        text = readable.text
+        if answer.reason is not None and not readable.stopped:
+            text += answer.detokenizer.finish()
+        if answer.generated == 1 and job.request.echo:
+            text = self._prompt_text(job) + text
+        token = self._token(job, answer, drawn, text)
+        if job.ranks:
+            answer.held.append(token)
+            return self._rank(job) if job.done else []
+        events: list[Output] = [token]
+        if answer.reason is not None:
+            events.append(self._stopped(answer, answer.sequence.choice))
+            if job.done:
+                events.append(self._finished(job))
+        return events
+
+    def _judge(self, job: Job, answer: Answer, id: int, stopped: bool) -> FinishReason | None:
+        """Why the answer ends here, if it does. Length is asked first, as in TGI."""
+        if answer.generated >= job.max_new_tokens:
+            return "length"
+        if id in self._vocabulary.eos and not job.request.limits.ignore_eos:
+            return "eos"
+        return "stop" if stopped else None
+
+    def _token(self, job: Job, answer: Answer, drawn: Drawn, text: str) -> Token:
+        detail = job.request.detail
+        special = drawn.id in self._vocabulary.special
+        if not (detail.logprobs or detail.top_logprobs):
+            return Token(answer.sequence.choice, drawn.id, text, special)
+        raw = self._vocabulary.raw
+        top = tuple(
+            Alternative(id, raw(id), logprob) for id, logprob in drawn.top[: detail.top_logprobs]
+        )
+        return Token(answer.sequence.choice, drawn.id, text, special, drawn.logprob, raw(drawn.id), top)
+
+    def _rank(self, job: Job) -> list[Output]:
+        """The best `n` of all answers, renumbered from 0."""
+        ranked = sorted(job.answers, key=lambda answer: -answer.sum_logprob / answer.generated)
+        events: list[Output] = []
+        for choice, answer in enumerate(ranked[: job.request.n]):
+            for token in answer.held:
+                events.append(
+                    Token(choice, token.id, token.text, token.special, token.logprob, token.raw, token.top)
+                )
+            events.append(self._stopped(answer, choice))
+        events.append(self._finished(job))
+        return events
+
+    def _stopped(self, answer: Answer, choice: int) -> Stopped:
+        assert answer.reason is not None
+        ranked = answer.sum_logprob != 0.0
+        return Stopped(choice, answer.reason, answer.sum_logprob / answer.generated if ranked else None)
+
+    def _finished(self, job: Job) -> Finished:
+        now = time.monotonic()
+        started = job.started_at if job.started_at is not None else now
+        first = job.first_token_at if job.first_token_at is not None else now
+        sampling = job.request.sampling
+        return Finished(
+            usage=Usage(
+                prompt_tokens=len(job.prompt),
+                cached_tokens=job.answers[0].sequence.cached,
+                completion_tokens=sum(answer.generated for answer in job.answers),
+            ),
+            timings=Timings(queue=started - job.arrived_at, prefill=first - started, decode=now - first),
+            seed=job.seed if sampling.temperature > 0 and sampling.top_k != 1 else None,
+        )
+
+    def _prompt_text(self, job: Job) -> str:
+        raw = b"".join(
+            self._vocabulary.raw(id) for id in job.prompt if id not in self._vocabulary.special
+        )
+        text = raw.decode("utf-8", "replace")
+        return text.removeprefix(" ") if self._vocabulary.strips_first_space else text

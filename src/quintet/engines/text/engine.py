@@ -1,0 +1,265 @@
+"""The text engine: requests in, events out, one step at a time.
+
+A step = plan (scheduler), run (executor), choose (sampler), take (answers). One thread calls `step`; another may
+call `prepare`, which touches no engine state.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence as Listed
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from quintet.core.errors import ContextTooLong
+from quintet.core.events import Finished, Prefill, PromptToken, Tokenized
+from quintet.core.models import Model
+from quintet.core.ports import EngineInfo, Output
+from quintet.core.requests import Request
+from quintet.engines.text.answers import Answers
+from quintet.engines.text.blocks import BlockPool
+from quintet.engines.text.detokenize import Detokenizer
+from quintet.engines.text.executor import Chunk, Executor, Logits
+from quintet.engines.text.prompts import Prompt, Prompts
+from quintet.engines.text.sampling import SHORT, Report, Sampler, Want, seeded
+from quintet.engines.text.scheduler import Batch, Scheduler
+from quintet.engines.text.sequence import Answer, Job, Penalized, Sequence
+from quintet.engines.text.settings import Settings
+from quintet.engines.text.template import ChatTemplate
+from quintet.engines.text.vocabulary import Vocabulary
+
+
+def open_engine(model: Model) -> TextEngine:
+    """Load a model directory; the engine room's one door. Raises LoadFailed."""
+    return TextEngine(model, Settings.of(model))
+
+
+class TextEngine:
+    """Continuous batching over one executor; implements core.ports.Engine."""
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        """Load weights, tokenizer and template of `model`."""
+        directory = Path(model.path)
+        vocabulary = Vocabulary(directory)
+        context_blocks = -(-model.context_length // 16) + 1
+        self.executor = Executor(
+            directory,
+            device=settings.device,
+            cache_bytes=settings.kv_cache_bytes,
+            minimum_blocks=context_blocks,
+            properties=settings.properties,
+        )
+        pool = BlockPool(self.executor.blocks, self.executor.block_size)
+        self.scheduler = Scheduler(
+            pool, max_batch_tokens=settings.max_batch_tokens, max_sequences=settings.max_sequences
+        )
+        self.prompts = Prompts(
+            vocabulary,
+            ChatTemplate.of_directory(directory, vocabulary.config),
+            model=model.name,
+            vocabulary_size=self.executor.vocabulary_size,
+            context_length=model.context_length,
+            max_input_tokens=model.max_input_tokens,
+        )
+        self.steps = 0
+        self._vocabulary = vocabulary
+        self._context_length = model.context_length
+        self._sampler = Sampler(self.executor.shortlist)
+        self._answers = Answers(vocabulary)
+        self._jobs: dict[int, Job] = {}
+        self._owner_of: dict[Sequence, tuple[Job, Answer, Want]] = {}
+        self._ready: list[tuple[int, Output]] = []
+        self._arrivals = 0
+        self._warm_up()
+
+    def info(self) -> EngineInfo:
+        """Facts fixed at load time."""
+        return EngineInfo(
+            context_length=self._context_length,
+            vocabulary_size=self.executor.vocabulary_size,
+            device=self.executor.device,
+            version=f"openvino {ov.__version__.split('-')[0]}",
+        )
+
+    def prepare(self, request: Request) -> Prompt | Tokenized:
+        """Template, tokenisation and checks; raises InvalidRequest. Thread-safe."""
+        return self.prompts.prepare(request)
+
+    def submit(self, request_id: int, prepared: object) -> None:
+        """Queue prepared work under an id."""
+        if isinstance(prepared, Tokenized):
+            self._ready += [(request_id, prepared), (request_id, Finished())]
+            return
+        assert isinstance(prepared, Prompt)
+        request = prepared.request
+        blocks = -(-(len(prepared.ids) + prepared.max_new_tokens) // self.executor.block_size)
+        if blocks > self.scheduler.pool.total:
+            raise ContextTooLong("prompt and answer don't fit into the KV cache; ask for fewer new tokens")
+        seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbits(63)
+        job = Job(
+            id=request_id,
+            request=request,
+            prompt=prepared.ids,
+            max_new_tokens=prepared.max_new_tokens,
+            seed=seed,
+            arrived_at=time.monotonic(),
+        )
+        self._jobs[request_id] = job
+        if prepared.max_new_tokens == 0:
+            self._ready.append((request_id, Finished()))
+            return
+        for choice in range(request.best_of):
+            self._add_choice(job, choice)
+
+    def cancel(self, request_id: int) -> None:
+        """Forget a request; its blocks are free before the next step."""
+        job = self._jobs.pop(request_id, None)
+        if job is None:
+            return
+        for answer in job.answers:
+            if answer.reason is None:
+                self._drop(answer.sequence)
+
+    def busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        return bool(self._ready) or self.scheduler.busy
+
+    def step(self) -> Listed[tuple[int, Output]]:
+        """One pass of the model over the next batch."""
+        outputs, self._ready = self._ready, []
+        batch = self.scheduler.plan()
+        if not batch.chunks:
+            return outputs
+        self.steps += 1
+        self._note_start(batch)
+        chunks = [self._chunk(sequence, count) for sequence, count in batch.chunks]
+        logits = self.executor.run(chunks)
+        ends = [sequence for sequence, count in batch.chunks if sequence.pending == count]
+        wide = any(len(chunk.rows) > 1 for chunk in chunks)
+        if wide:
+            logits = self._report_prompts(batch, chunks, logits, outputs)
+        self.scheduler.advance(batch)
+        if ends:
+            wants = [self._owner_of[sequence][2] for sequence in ends]
+            for sequence, drawn in zip(ends, self._sampler.choose(logits, wants), strict=True):
+                job, answer, _ = self._owner_of[sequence]
+                sequence.tokens.append(drawn.id)
+                if answer.penalized is not None:
+                    answer.penalized.add(drawn.id)
+                if answer.generated == 0:
+                    self._release_siblings(job, sequence)
+                for event in self._answers.take(job, answer, drawn):
+                    outputs.append((job.id, event))
+                if answer.reason is not None:
+                    self._drop(sequence)
+                    if job.done:
+                        del self._jobs[job.id]
+        return outputs
+
+    def close(self) -> None:
+        """Free everything; safe to call twice."""
+        self._jobs.clear()
+        self.executor.close()
+
+    def _add_choice(self, job: Job, choice: int) -> None:
+        request = job.request
+        sampling = request.sampling
+        self._arrivals += 1
+        leader = job.answers[0].sequence if job.answers else None
+        sequence = Sequence(
+            owner=request.owner,
+            tokens=list(job.prompt),
+            prompt_length=len(job.prompt),
+            choice=choice,
+            arrival=self._arrivals,
+            wants_prompt_rows=request.detail.prefill and leader is None,
+            leader=leader,
+        )
+        detokenizer = Detokenizer(
+            self._vocabulary,
+            stop=request.limits.stop,
+            keep_stop=request.limits.keep_stop,
+            skip_special=request.skip_special_tokens,
+        )
+        answer = Answer(sequence, detokenizer, random=seeded(job.seed, choice))
+        penalties = (sampling.repetition_penalty - 1, sampling.presence_penalty, sampling.frequency_penalty)
+        if any(penalties):
+            answer.penalized = Penalized(job.prompt, job.max_new_tokens)
+        want = Want(
+            answer,
+            sampling,
+            logprob=request.detail.logprobs or request.best_of > 1,
+            top=request.detail.top_logprobs,
+        )
+        job.answers.append(answer)
+        self._owner_of[sequence] = (job, answer, want)
+        self.scheduler.add(sequence)
+
+    def _drop(self, sequence: Sequence) -> None:
+        self.scheduler.remove(sequence)
+        del self._owner_of[sequence]
+
+    def _release_siblings(self, job: Job, leader: Sequence) -> None:
+        """The shared prompt is read: from now on every choice goes its own way."""
+        job.first_token_at = job.first_token_at or time.monotonic()
+        for answer in job.answers:
+            if answer.sequence.leader is leader:
+                answer.sequence.leader = None
+
+    def _note_start(self, batch: Batch) -> None:
+        for sequence, _ in batch.chunks:
+            job = self._owner_of[sequence][0]
+            if job.started_at is None:
+                job.started_at = time.monotonic()
+
+    def _chunk(self, sequence: Sequence, count: int) -> Chunk:
+        past = sequence.computed
+        ids = sequence.tokens[past : past + count]
+        if sequence.wants_prompt_rows and past < sequence.prompt_length:
+            rows: Listed[int] = range(count)
+        else:
+            rows = [count - 1] if sequence.pending == count else []
+        return Chunk(ids, past, sequence.blocks, rows)
+
+    def _report_prompts(
+        self, batch: Batch, chunks: list[Chunk], logits: Logits, outputs: list[tuple[int, Output]]
+    ) -> Logits:
+        """Give prompt tokens their log-probabilities; returns the rows [R', V] that are left to sample."""
+        sampled: list[int] = []
+        begin = 0
+        for (sequence, count), chunk in zip(batch.chunks, chunks, strict=True):
+            end = begin + len(chunk.rows)
+            if sequence.pending == count and end > begin:
+                sampled.append(end - 1)
+            job = self._owner_of[sequence][0]
+            if len(chunk.rows) == count and sequence.wants_prompt_rows and not job.prompt_reported:
+                self._report_chunk(job, chunk, logits[begin:end])
+                if len(job.prompt_rows) == len(job.prompt):
+                    job.prompt_reported = True
+                    outputs.append((job.id, Prefill(tuple(job.prompt_rows))))
+            begin = end
+        return np.ascontiguousarray(logits[sampled])
+
+    def _report_chunk(self, job: Job, chunk: Chunk, logits: Logits) -> None:
+        """Row i of `logits` [count, V] judges the token after position past + i."""
+        text = self._vocabulary.text
+        if chunk.past == 0:
+            job.prompt_rows = [PromptToken(job.prompt[0], text(job.prompt[0]))]
+        report = Report(np.ascontiguousarray(logits), self.executor.shortlist(SHORT), keep=False)
+        for row in range(len(chunk.rows)):
+            position = chunk.past + row + 1
+            if position < len(job.prompt):
+                id = job.prompt[position]
+                job.prompt_rows.append(PromptToken(id, text(id), report.logprob(row, id)))
+
+    def _warm_up(self) -> None:
+        """Let the first caller not pay for the first pass: compile what is compiled lazily."""
+        table = self.scheduler.pool.take()
+        blocks = Sequence(owner="", tokens=[], prompt_length=0).blocks
+        blocks.append(table)
+        logits = self.executor.run([Chunk([0, 0], 0, blocks, [1])])
+        self.executor.shortlist(SHORT)(logits, np.ones(1, np.float32))
+        self.scheduler.pool.release(table)

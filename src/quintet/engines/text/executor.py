@@ -1,0 +1,184 @@
+"""The model itself: an IR with paged attention, compiled for one device; token chunks in, logits of chosen rows out.
+
+Shapes: a batch of S sequences with T tokens in all; R rows are sampled; V = vocabulary size. The private door
+`openvino._offline_transformations` is why openvino's version is pinned; a test fails loudly when it moves.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence as Listed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+from openvino import opset13 as ops
+from openvino._offline_transformations import paged_attention_transformation
+
+from quintet.core.errors import LoadFailed
+
+Logits = npt.NDArray[np.float32]
+
+BLOCK_SIZE = {"CPU": 32, "GPU": 16}
+"""Tokens per KV block, fixed by OpenVINO's kernels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Part of one sequence that the model reads in this step."""
+
+    ids: Listed[int]
+    past: int
+    """Tokens of the sequence that are already in the cache."""
+    blocks: array[int]
+    """The sequence's block table, long enough for past + ids."""
+    rows: Listed[int]
+    """Positions within `ids` whose logits are wanted."""
+
+
+class Executor:
+    """One compiled model and its KV cache."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        device: str = "CPU",
+        cache_bytes: int,
+        minimum_blocks: int = 2,
+        properties: dict[str, Any] | None = None,
+    ) -> None:
+        """Compile `directory`/openvino_model.xml with a KV cache of about `cache_bytes`; raises LoadFailed.
+
+        `properties` go to OpenVINO (INFERENCE_PRECISION_HINT, KV_CACHE_PRECISION, …).
+        """
+        path = directory / "openvino_model.xml"
+        if not path.is_file():
+            raise LoadFailed("the model directory has no openvino_model.xml; pull or convert the model again")
+        core = ov.Core()
+        model = core.read_model(path)
+        paged_attention_transformation(model, False, False, False)
+        _select_rows(model)
+        self._compiled = core.compile_model(model, device, properties or {})
+        self._request = self._compiled.create_infer_request()
+        self.block_size = BLOCK_SIZE.get(device.split(".")[0], 16)
+        self.vocabulary_size = self._compiled.output(0).get_partial_shape()[-1].get_length()
+        self.blocks = self._allocate(cache_bytes, minimum_blocks)
+        self._shortlists: dict[int, Shortlist] = {}
+        self._core = core
+        self.device = device
+
+    def run(self, chunks: Listed[Chunk]) -> Logits:
+        """Read the chunks; returns [R, V] logits of the wanted rows, in order, valid until the next call."""
+        ids: array[int] = array("q")
+        blocks: array[int] = array("i")
+        lengths = np.empty(len(chunks), np.int32)
+        past = np.empty(len(chunks), np.int32)
+        held = np.empty(len(chunks), np.int32)
+        rows: array[int] = array("q")
+        for index, chunk in enumerate(chunks):
+            rows.extend([len(ids) + row for row in chunk.rows])
+            ids.extend(chunk.ids)
+            lengths[index] = len(chunk.ids)
+            past[index] = chunk.past
+            held[index] = len(chunk.blocks)
+            blocks.extend(chunk.blocks)
+        begins = _cumulate(lengths)
+        positions = np.arange(len(ids), dtype=np.int64) + np.repeat((past - begins[:-1]).astype(np.int64), lengths)
+        self._set("input_ids", np.frombuffer(ids, np.int64))
+        self._set("position_ids", positions)
+        self._set("past_lens", past)
+        self._set("subsequence_begins", begins)
+        self._set("block_indices_begins", _cumulate(held))
+        self._set("block_indices", np.frombuffer(blocks, np.int32))
+        self._set("max_context_len", np.array((past + lengths).max(), np.int32))
+        # An empty gather is not worth a special graph: one unwanted row is cheaper.
+        self._set("sampled_tokens_indices", np.frombuffer(rows, np.int64) if rows else np.zeros(1, np.int64))
+        self._request.infer()
+        logits: Logits = self._request.get_output_tensor(0).data.reshape(-1, self.vocabulary_size)
+        return logits[: len(rows)]
+
+    def shortlist(self, size: int) -> Shortlist:
+        """A compiled top-`size` graph over rows of logits, made when first asked for."""
+        size = min(size, self.vocabulary_size)
+        if size not in self._shortlists:
+            self._shortlists[size] = Shortlist(self._core, self.vocabulary_size, size)
+        return self._shortlists[size]
+
+    def close(self) -> None:
+        """Free the model and its cache."""
+        self._shortlists.clear()
+        self.__dict__.pop("_request", None)
+        self.__dict__.pop("_compiled", None)
+
+    def _set(self, name: str, values: npt.NDArray[Any]) -> None:
+        self._request.set_tensor(name, ov.Tensor(values))
+
+    def _allocate(self, cache_bytes: int, minimum_blocks: int) -> int:
+        """Set the cache tensors once; returns how many blocks they hold."""
+        caches = [port for port in self._compiled.inputs if "_cache." in port.get_any_name()]
+        per_block = 0
+        for port in caches:
+            sizes = [dimension.get_length() for dimension in list(port.get_partial_shape())[1:]]
+            per_block += int(np.prod(sizes)) * port.get_element_type().bitwidth // 8
+        blocks = max(minimum_blocks, cache_bytes // per_block)
+        for port in caches:
+            shape = [blocks, *(dimension.get_length() for dimension in list(port.get_partial_shape())[1:])]
+            self._request.set_tensor(port.get_any_name(), ov.Tensor(port.get_element_type(), ov.Shape(shape)))
+        return int(blocks)
+
+
+class Shortlist:
+    """A small graph over rows of logits [R, V]: the top K, and the sums that turn logits into probabilities."""
+
+    def __init__(self, core: ov.Core, vocabulary_size: int, size: int) -> None:
+        """Compile for the K = `size` largest of `vocabulary_size` logits."""
+        self.size = size
+        rows = ops.parameter([-1, vocabulary_size], np.float32)
+        scale = ops.parameter([-1, 1], np.float32)
+        axis = ops.constant([1], dtype=np.int64)
+        top = ops.topk(rows, ops.constant(size, dtype=np.int32), 1, "max", "value", index_element_type="i32")
+        above = ops.subtract(rows, ops.reduce_max(rows, axis, True))
+        plain = ops.log(ops.reduce_sum(ops.exp(above), axis, False))
+        scaled = ops.log(ops.reduce_sum(ops.exp(ops.multiply(above, scale)), axis, False))
+        graph = ov.Model([top.output(0), top.output(1), plain.output(0), scaled.output(0)], [rows, scale], "shortlist")
+        self._request = core.compile_model(
+            graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        ).create_infer_request()
+
+    def __call__(
+        self, logits: Logits, scale: npt.NDArray[np.float32]
+    ) -> tuple[Logits, npt.NDArray[np.int32], Logits, Logits]:
+        """For rows [R, V] and inverse temperatures [R]: values [R, K] and ids [R, K], largest first; and for the
+        logits as they are and times `scale`, log(sum(exp(x - max(x)))) [R] each. Valid until the next call.
+        """
+        self._request.set_input_tensor(0, ov.Tensor(logits, shared_memory=True))
+        self._request.set_input_tensor(1, ov.Tensor(np.ascontiguousarray(scale.reshape(-1, 1))))
+        self._request.infer()
+        values, ids, plain, scaled = (self._request.get_output_tensor(index).data for index in range(4))
+        return values, ids, plain, scaled
+
+
+def _select_rows(model: ov.Model) -> None:
+    """Give the last MatMul only the rows that are sampled; a prompt's other rows cost no logits."""
+    node = model.get_results()[0].input_value(0).get_node()
+    while node.get_type_name() != "MatMul":
+        if not node.inputs():
+            raise LoadFailed("the model's output is not a matrix product; convert it with a current exporter")
+        node = node.input_value(0).get_node()
+    wanted = ops.parameter([-1], np.int64, name="sampled_tokens_indices")
+    wanted.get_output_tensor(0).set_names({"sampled_tokens_indices"})
+    rows = ops.gather(node.input_value(0), wanted, ops.constant(0, dtype=np.int64))
+    node.input(0).replace_source_output(rows.output(0))
+    model.add_parameters([wanted])
+    model.validate_nodes_and_infer_types()
+
+
+def _cumulate(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Start offsets [S + 1] of pieces with these lengths [S]."""
+    begins = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=begins[1:])
+    return begins

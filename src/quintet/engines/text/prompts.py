@@ -1,0 +1,117 @@
+"""From a request to token ids: chat template, tokenisation, and the checks that need the model's numbers.
+
+Thread-safe, and kept off the stepping thread: a prompt that is slow to read delays nobody's tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quintet.core.content import Image, Message
+from quintet.core.errors import ContextTooLong, InvalidRequest, Unsupported
+from quintet.core.events import Tokenized
+from quintet.core.requests import Request, TextRequest, TokenizeRequest
+from quintet.engines.text.template import ChatTemplate
+from quintet.engines.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A request and its prompt's ids, ready to be scheduled."""
+
+    request: TextRequest
+    ids: list[int]
+    max_new_tokens: int
+
+
+class Prompts:
+    """Turns requests into prompts within the limits of one model."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        template: ChatTemplate,
+        *,
+        model: str,
+        vocabulary_size: int,
+        context_length: int,
+        max_input_tokens: int | None,
+    ) -> None:
+        """Lengths in tokens; `vocabulary_size` is the model's, which may exceed the tokenizer's."""
+        self._vocabulary = vocabulary
+        self._template = template
+        self._model = model
+        self._vocabulary_size = vocabulary_size
+        self._context_length = context_length
+        self._max_input_tokens = min(max_input_tokens or context_length - 1, context_length - 1)
+        self._longest_token = max(len(vocabulary.raw(id)) for id in range(vocabulary.size))
+
+    def prepare(self, request: Request) -> Prompt | Tokenized:
+        """The prompt of a text request, or the tokens of a tokenize request; raises InvalidRequest."""
+        match request:
+            case TextRequest():
+                return self._prompt(request)
+            case TokenizeRequest():
+                return self._tokens(request)
+            case _:
+                raise Unsupported(
+                    f"model `{self._model}` answers with text only; ask GET /v1/models for one that does this"
+                )
+
+    def _prompt(self, request: TextRequest) -> Prompt:
+        self._check_ids(request)
+        ids = list(request.prompt_ids) or self._encode(request)
+        if not ids:
+            raise InvalidRequest("`inputs` cannot be empty; send at least one token", param="inputs")
+        limits = request.limits
+        if limits.truncate is not None:
+            ids = ids[-limits.truncate :]
+        if len(ids) > self._max_input_tokens:
+            raise self._too_long(f"the prompt has {len(ids)}")
+        room = self._context_length - len(ids)
+        wanted = room if limits.max_new_tokens is None else limits.max_new_tokens
+        if wanted > room:
+            raise ContextTooLong(
+                f"`inputs` tokens + `max_new_tokens` must be <= {self._context_length}. Given: {len(ids)} `inputs` "
+                f"tokens and {wanted} `max_new_tokens`; shorten the prompt or ask for at most {room} new tokens"
+            )
+        return Prompt(request, ids, wanted)
+
+    def _encode(self, request: TextRequest) -> list[int]:
+        if request.messages:
+            text = self._render(request.messages)
+        elif any(isinstance(part, Image) for part in request.prompt):
+            raise Unsupported(f"model `{self._model}` can't see pictures; send text only")
+        else:
+            text = "".join(part for part in request.prompt if isinstance(part, str))
+        # A token spells a bounded number of bytes, so far too long a text is refused before it is read.
+        bytes_wanted = (request.limits.truncate or self._max_input_tokens) * self._longest_token
+        size = len(text.encode("utf-8"))
+        if size > bytes_wanted and request.limits.truncate is None:
+            raise self._too_long(f"the prompt has over {size // self._longest_token}")
+        return self._vocabulary.encode(text, add_special_tokens=not request.messages)
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        if any(isinstance(part, Image) for message in messages for part in message.parts):
+            raise Unsupported(f"model `{self._model}` can't see pictures; send text only", param="messages")
+        return self._template.render(messages)
+
+    def _tokens(self, request: TokenizeRequest) -> Tokenized:
+        text = self._render(request.messages) if request.messages else request.prompt
+        special = request.add_special_tokens and not request.messages
+        return Tokenized(self._vocabulary.spans(text, add_special_tokens=special), text)
+
+    def _check_ids(self, request: TextRequest) -> None:
+        """Ids outside the vocabulary would touch other rows' memory (vLLM PYSEC-2026-4000)."""
+        size = self._vocabulary_size
+        if any(not 0 <= id < size for id, _ in request.sampling.logit_bias):
+            raise InvalidRequest(f"`logit_bias` keys must be token ids from 0 to {size - 1}", param="logit_bias")
+        if any(not 0 <= id < size for id in request.prompt_ids):
+            raise InvalidRequest(f"`prompt` token ids must be from 0 to {size - 1}", param="prompt")
+
+    def _too_long(self, given: str) -> ContextTooLong:
+        return ContextTooLong(
+            f"`inputs` must have at most {self._max_input_tokens} tokens for model `{self._model}`, but {given}; "
+            "shorten the prompt, or set `truncate` where the API has it"
+        )

@@ -1,0 +1,260 @@
+"""The next token of every row at once: penalties, filters, seeded draws, log-probabilities. numpy only.
+
+Order of work per row: logit bias, repetition penalty (prompt and answer), presence and frequency penalties
+(answer), temperature, top-k, top-p, typical-p, min-p, draw. Log-probabilities are the model's own: of the
+logits before any of that, as in OpenAI's API. Nearly all work happens on a shortlist of the largest logits;
+a row whose filters need more than that falls back to its full row, so results are exact either way.
+
+Sources: top-p Holtzman et al. arXiv:1904.09751; typical-p Meister et al. arXiv:2202.00666; min-p Nguyen et al.
+arXiv:2407.01082; repetition penalty Keskar et al. arXiv:1909.05858.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from quintet.core.requests import Sampling
+from quintet.engines.text.sequence import Answer, Penalized
+
+Floats = npt.NDArray[Any]
+Shortlist = Callable[[Floats, Floats], tuple[Floats, Floats, Floats, Floats]]
+"""(logits [R, V], scales [R]) → values [R, K], ids [R, K], log-sum-exp above the maximum plain and scaled [R]."""
+
+SHORT = 64
+LONG = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What one row is to give: for whom, how, and with how many alternatives."""
+
+    answer: Answer
+    sampling: Sampling
+    logprob: bool = False
+    top: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One chosen token; `top` are (id, logprob) of the likeliest tokens."""
+
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Table:
+    """The parameters of a list of rows as arrays [R]; made once for as long as the same rows run together."""
+
+    def __init__(self, wants: list[Want]) -> None:
+        """Collect the parameters of `wants`."""
+        samplings = [want.sampling for want in wants]
+        self.answers = [want.answer for want in wants]
+        temperature = np.array([one.temperature for one in samplings])
+        self.top_k = np.array([one.top_k for one in samplings])
+        self.greedy = (temperature == 0) | (self.top_k == 1)
+        self.scale = np.where(self.greedy, 1.0, 1.0 / np.where(temperature == 0, 1.0, temperature))
+        self.top_p = np.array([one.top_p for one in samplings])
+        self.typical_p = np.array([one.typical_p for one in samplings])
+        self.min_p = np.array([one.min_p for one in samplings])
+        self.logprob = np.array([want.logprob or want.top > 0 for want in wants])
+        self.draws = bool((~self.greedy).any())
+        self.reports = bool(self.logprob.any())
+        self.size = LONG if bool(((self.top_k > SHORT) & ~self.greedy).any()) else SHORT
+        self._note_penalties(samplings)
+        self._note_bias(samplings)
+
+    def _note_penalties(self, samplings: list[Sampling]) -> None:
+        penalized = [
+            (row, one, answer.penalized)
+            for row, (one, answer) in enumerate(zip(samplings, self.answers, strict=True))
+            if answer.penalized is not None
+        ]
+        self.seen: list[Penalized] = [seen for _, _, seen in penalized]
+        self.seen_rows = np.array([row for row, _, _ in penalized], np.int64)
+        self.repetition = np.array([one.repetition_penalty for _, one, _ in penalized], np.float32)
+        self.presence = np.array([one.presence_penalty for _, one, _ in penalized], np.float32)
+        self.frequency = np.array([one.frequency_penalty for _, one, _ in penalized], np.float32)
+
+    def _note_bias(self, samplings: list[Sampling]) -> None:
+        biased = [(row, id, value) for row, one in enumerate(samplings) for id, value in one.logit_bias]
+        self.bias_rows = np.array([row for row, _, _ in biased], np.int64)
+        self.bias_ids = np.array([id for _, id, _ in biased], np.int64)
+        self.bias_values = np.array([value for _, _, value in biased], np.float32)
+
+    @property
+    def modifies(self) -> bool:
+        """Whether any logit is changed before the draw."""
+        return bool(self.seen or self.bias_rows.size)
+
+
+class Sampler:
+    """Chooses tokens; `shortlist(K)` gives the compiled top-K graph (or `numpy_shortlist` where there is none)."""
+
+    def __init__(self, shortlist: Callable[[int], Shortlist]) -> None:
+        """Keep the door to the shortlist graphs."""
+        self._shortlist = shortlist
+        self._wants: list[Want] = []
+        self._table = Table([])
+
+    def choose(self, logits: Floats, wants: list[Want]) -> list[Drawn]:
+        """One token for every row of `logits` [R, V], which is changed in place."""
+        if wants != self._wants:
+            self._wants, self._table = list(wants), Table(wants)
+        table = self._table
+        report = None
+        if table.reports:
+            report = Report(logits, self._shortlist(SHORT), keep=table.modifies)
+        if table.modifies:
+            _modify(logits, table)
+        ids = self._draw(logits, table) if table.draws else logits.argmax(axis=1)
+        if report is None:
+            return [Drawn(id) for id in ids.tolist()]
+        return [
+            Drawn(id, report.logprob(row, id), report.top(row, want.top)) if table.logprob[row] else Drawn(id)
+            for row, (id, want) in enumerate(zip(ids.tolist(), wants, strict=True))
+        ]
+
+    def _draw(self, logits: Floats, table: Table) -> Floats:
+        size = min(table.size, logits.shape[1])
+        values, ids, _, scaled = self._shortlist(size)(logits, table.scale.astype(np.float32))
+        uniform = np.array(
+            [
+                answer.random.random() if answer.random is not None else 0.0
+                for answer in table.answers
+            ]
+        )
+        slots, short = draw(values, scaled, table, uniform)
+        chosen: Floats = ids[np.arange(len(ids)), slots].astype(np.int64)
+        for row in np.flatnonzero(short & ~table.greedy):
+            chosen[row] = draw_full(logits[row], table, int(row), float(uniform[row]))
+        if table.greedy.any():
+            chosen[table.greedy] = logits[table.greedy].argmax(axis=1)
+        return chosen
+
+
+class Report:
+    """The model's own log-probabilities of rows of logits [R, V], whatever happens to the rows later."""
+
+    def __init__(self, logits: Floats, shortlist: Shortlist, *, keep: bool) -> None:
+        """`keep` copies the rows, because they will be changed."""
+        values, ids, plain, _ = shortlist(logits, np.ones(len(logits), np.float32))
+        self._logits = logits.copy() if keep else logits
+        self._norm = values[:, 0] + plain
+        self._values = values.copy()
+        self._ids = ids.copy()
+
+    def logprob(self, row: int, id: int) -> float:
+        """Natural-log probability of one token in one row."""
+        return min(0.0, float(self._logits[row, id]) - float(self._norm[row]))
+
+    def top(self, row: int, count: int) -> tuple[tuple[int, float], ...]:
+        """The `count` likeliest tokens of one row, as (id, logprob)."""
+        ids = self._ids[row, :count].tolist()
+        logprobs = (self._values[row, :count] - self._norm[row]).tolist()
+        return tuple((id, min(0.0, logprob)) for id, logprob in zip(ids, logprobs, strict=True))
+
+
+def draw(values: Floats, scaled: Floats, table: Table, uniform: Floats) -> tuple[Floats, Floats]:
+    """Draw from shortlists: values [R, K] largest first, scaled sums [R], uniform numbers [R].
+
+    Returns the chosen slots [R] and which rows [R] need their full row to be drawn right.
+    """
+    size = values.shape[1]
+    listed = np.where(table.top_k > 0, table.top_k, size + 1)
+    within = np.arange(size) < listed[:, None]
+    weights = np.exp((values - values[:, :1]).astype(np.float64) * table.scale[:, None]) * within
+    whole = listed <= size
+    total = np.where(whole, weights.sum(axis=1), np.exp(scaled.astype(np.float64)))
+    share = weights / total[:, None]
+    cumulated = share.cumsum(axis=1)
+    short = ~whole & (
+        ((table.top_p < 1) & (cumulated[:, -1] < table.top_p))
+        | (table.typical_p < 1)
+        | ((table.min_p > 0) & (share[:, -1] >= table.min_p * share[:, 0]))
+    )
+    keep = (cumulated - share < table.top_p[:, None]) & within
+    kept = np.where(keep, share, 0.0)
+    for row in np.flatnonzero((table.typical_p < 1) & whole):
+        kept[row] = _keep_typical(kept[row], float(table.typical_p[row]))
+    kept = np.where(kept >= table.min_p[:, None] * kept.max(axis=1, keepdims=True), kept, 0.0)
+    open_ended = ~whole & (table.top_p >= 1) & (table.min_p == 0)
+    mass = np.where(open_ended, 1.0, kept.sum(axis=1))
+    running = kept.cumsum(axis=1)
+    target = uniform * mass
+    slots = (running <= target[:, None]).sum(axis=1)
+    last = size - 1 - (kept[:, ::-1] > 0).argmax(axis=1)
+    short |= open_ended & (target >= running[:, -1])
+    return np.minimum(slots, last), short
+
+
+def draw_full(logits: Floats, table: Table, row: int, uniform: float) -> int:
+    """Draw one row [V] exactly, over the whole vocabulary in order of probability."""
+    order = np.argsort(-logits, kind="stable")
+    weights = np.exp((logits[order] - logits[order[0]]).astype(np.float64) * table.scale[row])
+    if table.top_k[row] > 0:
+        weights[table.top_k[row] :] = 0
+    share = weights / weights.sum()
+    share[share.cumsum() - share >= table.top_p[row]] = 0
+    if table.typical_p[row] < 1:
+        share = _keep_typical(share, float(table.typical_p[row]))
+    share[share < table.min_p[row] * share.max()] = 0
+    running = share.cumsum()
+    slot = int((running <= uniform * running[-1]).sum())
+    last = int(np.flatnonzero(share)[-1])
+    return int(order[min(slot, last)])
+
+
+def _keep_typical(share: Floats, mass: float) -> Floats:
+    """Keep the tokens whose surprise is nearest to the expected one, until they hold `mass`; the rest become 0."""
+    share = share / share.sum()
+    with np.errstate(divide="ignore"):
+        surprise = -np.log(share)
+    expected = float((share * np.where(share > 0, surprise, 0.0)).sum())
+    order = np.argsort(np.where(share > 0, np.abs(surprise - expected), np.inf), kind="stable")
+    before = share[order].cumsum() - share[order]
+    kept = np.zeros_like(share)
+    kept[order[before < mass]] = share[order[before < mass]]
+    return kept
+
+
+def _modify(logits: Floats, table: Table) -> None:
+    """Apply bias and penalties in place, touching only the tokens they concern."""
+    if table.bias_rows.size:
+        logits[table.bias_rows, table.bias_ids] += table.bias_values
+    if not table.seen:
+        return
+    counts = np.array([seen.count for seen in table.seen])
+    ids = np.concatenate([seen.ids[: seen.count] for seen in table.seen])
+    generated = np.concatenate([seen.generated[: seen.count] for seen in table.seen])
+    rows = np.repeat(table.seen_rows, counts)
+    repetition = np.repeat(table.repetition, counts)
+    values = logits[rows, ids]
+    values = np.where(values > 0, values / repetition, values * repetition)
+    values -= np.repeat(table.frequency, counts) * generated
+    values -= np.repeat(table.presence, counts) * (generated > 0)
+    logits[rows, ids] = values
+
+
+def numpy_shortlist(size: int) -> Shortlist:
+    """The shortlist in plain numpy: the reference that the compiled graph is tested against."""
+
+    def shortlist(logits: Floats, scale: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        ids = np.argsort(-logits, axis=1, kind="stable")[:, :size]
+        values = np.take_along_axis(logits, ids, axis=1)
+        above = (logits - values[:, :1]).astype(np.float64)
+        plain = np.log(np.exp(above).sum(axis=1))
+        scaled = np.log(np.exp(above * scale[:, None]).sum(axis=1))
+        return values, ids, plain, scaled
+
+    return shortlist
+
+
+def seeded(seed: int, choice: int) -> np.random.Generator:
+    """The stream of uniform numbers of one choice; counter-based, so it depends on nothing else."""
+    return np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), choice]))

@@ -1,0 +1,58 @@
+"""How one model runs on this machine, read from its catalog options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from quintet.core.errors import LoadFailed
+from quintet.core.models import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Options of the text engine; a model's catalog table sets them under `options`."""
+
+    device: str = "CPU"
+    """OpenVINO device name: CPU, GPU, GPU.1, …"""
+    kv_cache_mb: int = 512
+    """Memory for keys and values; pages that are never used cost nothing."""
+    max_batch_tokens: int = 512
+    """Tokens the model reads in one step: more = better throughput, longer waits between tokens."""
+    max_sequences: int = 128
+    """Sequences that run at once; more of them wait."""
+    precision: str = ""
+    """f32, bf16 or f16; empty = OpenVINO's choice for the device."""
+    kv_precision: str = ""
+    """u8, f16, bf16 or f32; empty = OpenVINO's choice."""
+    quantization_group: int = -1
+    """Values that share a scale when activations are quantised for int8 weights; 0 = off, -1 = OpenVINO's choice."""
+    threads: int = 0
+    """Inference threads; 0 = one per core."""
+    properties: dict[str, str | int] = field(default_factory=dict)
+
+    @property
+    def kv_cache_bytes(self) -> int:
+        """The cache size in bytes."""
+        return self.kv_cache_mb * 1024 * 1024
+
+    @classmethod
+    def of(cls, model: Model) -> Settings:
+        """Read a model's options; raises LoadFailed that names an unknown one."""
+        options = dict(model.options)
+        known = {name for name in cls.__dataclass_fields__ if name != "properties"}
+        unknown = sorted(set(options) - known)
+        if unknown:
+            raise LoadFailed(
+                f"unknown option `{unknown[0]}` of model `{model.name}`; the text engine knows {', '.join(sorted(known))}"
+            )
+        plain = cls(**options)  # type: ignore[arg-type]
+        properties: dict[str, str | int] = {}
+        if plain.precision:
+            properties["INFERENCE_PRECISION_HINT"] = plain.precision
+        if plain.kv_precision:
+            properties["KV_CACHE_PRECISION"] = plain.kv_precision
+        if plain.quantization_group >= 0:
+            properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = plain.quantization_group
+        if plain.threads:
+            properties["INFERENCE_NUM_THREADS"] = plain.threads
+        return cls(**options, properties=properties)  # type: ignore[arg-type]

@@ -1,0 +1,121 @@
+"""The model's tokenizer: text to ids, ids to exact bytes and readable text. Reads tokenizer.json, runs no foreign code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Encoding, Tokenizer
+
+from quintet.core.errors import LoadFailed
+from quintet.core.events import TokenSpan
+
+MAX_TOKENIZER_BYTES = 100 * 1024 * 1024
+
+
+class Vocabulary:
+    """All token ids of one model: what they spell, which are special, which end an answer."""
+
+    def __init__(self, directory: Path) -> None:
+        """Reads tokenizer.json and the configs beside it; raises LoadFailed if they are missing or too large."""
+        path = directory / "tokenizer.json"
+        if not path.is_file():
+            raise LoadFailed("the model directory has no tokenizer.json; pull or convert the model again")
+        if path.stat().st_size > MAX_TOKENIZER_BYTES:
+            raise LoadFailed("tokenizer.json is larger than 100 MB, which no known model needs")
+        self.tokenizer: Tokenizer = Tokenizer.from_file(str(path))
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.size = self.tokenizer.get_vocab_size(with_added_tokens=True)
+        added = self.tokenizer.get_added_tokens_decoder()
+        self.special = frozenset(id for id, token in added.items() if token.special)
+        described = json.loads(path.read_text("utf-8"))
+        self.byte_level = _has_kind(described.get("decoder"), "ByteLevel")
+        self.strips_first_space = _has_kind(described.get("decoder"), "Metaspace", "Strip")
+        self._bytes = self._spell(added)
+        self.config = read_json(directory / "tokenizer_config.json")
+        self.eos = self._find_eos(directory)
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """The ids of a text; special tokens written in it count as such."""
+        encoding: Encoding = self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        ids: list[int] = encoding.ids
+        return ids
+
+    def spans(self, text: str, *, add_special_tokens: bool) -> tuple[TokenSpan, ...]:
+        """The tokens of a text with the characters they cover."""
+        encoding: Encoding = self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return tuple(
+            TokenSpan(id, text[start:end] if end > start else self.text(id), start, end)
+            for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+        )
+
+    def raw(self, id: int) -> bytes:
+        """The exact bytes a token stands for, maybe half a character; empty for ids outside the vocabulary."""
+        return self._bytes[id] if 0 <= id < len(self._bytes) else b""
+
+    def text(self, id: int) -> str:
+        """A token on its own, readable as far as its bytes are."""
+        return self.raw(id).decode("utf-8", "replace")
+
+    def _spell(self, added: dict[int, Any]) -> list[bytes]:
+        """The bytes of every id, worked out once from the tokens' written form."""
+        unmap = _byte_level_alphabet()
+        table: list[bytes] = []
+        for id in range(self.size):
+            if id in added:
+                table.append(added[id].content.encode("utf-8"))
+                continue
+            piece = self.tokenizer.id_to_token(id) or ""
+            if self.byte_level:
+                table.append(bytes(unmap[char] for char in piece if char in unmap))
+            elif len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+                table.append(bytes([int(piece[3:5], 16)]))
+            else:
+                table.append(piece.replace("\u2581", " ").encode("utf-8"))
+        return table
+
+    def _find_eos(self, directory: Path) -> frozenset[int]:
+        """Ids that end an answer: generation_config.json's, else config.json's, and the tokenizer's own."""
+        found: set[int] = set()
+        for name in ("generation_config.json", "config.json"):
+            listed = read_json(directory / name).get("eos_token_id")
+            if listed is not None:
+                found.update(listed if isinstance(listed, list) else [listed])
+                break
+        own = self.config.get("eos_token")
+        content = own.get("content") if isinstance(own, dict) else own
+        if isinstance(content, str):
+            id = self.tokenizer.token_to_id(content)
+            if id is not None:
+                found.add(id)
+        return frozenset(found)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; {} if there is no such file."""
+    if not path.is_file():
+        return {}
+    loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return loaded
+
+
+def _has_kind(described: dict[str, Any] | None, *kinds: str) -> bool:
+    """Whether a tokenizer.json component, or one of those it chains, is of one of these kinds."""
+    if not described:
+        return False
+    inner = described.get("decoders") or []
+    return described.get("type") in kinds or any(_has_kind(one, *kinds) for one in inner)
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-ins for the 256 bytes, as character → byte (openai/gpt-2, encoder.py)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    alphabet = {chr(byte): byte for byte in printable}
+    spare = 256
+    for byte in range(256):
+        if byte not in alphabet.values():
+            alphabet[chr(spare)] = byte
+            spare += 1
+    return alphabet
