@@ -1,0 +1,200 @@
+"""The whole life of a domain request above the workers: resolve, check, admit, run within deadlines, meter.
+
+This is what the server calls. Everything below a yield here is one async generator inside another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from quintet.core.content import Image
+from quintet.core.errors import DeadlineExceeded, EngineFailed, NotReady, Unsupported
+from quintet.core.events import Event, Finished
+from quintet.core.identity import Principal
+from quintet.core.models import Model, ModelState, ModelStatus, Task
+from quintet.core.ports import Backend, EngineInfo
+from quintet.core.requests import (
+    AnimationRequest,
+    ImageRequest,
+    Request,
+    TextRequest,
+    TokenizeRequest,
+    TranscriptionRequest,
+)
+from quintet.runtime.admission import Admission
+from quintet.runtime.catalog import Catalog
+from quintet.runtime.merge import merge
+from quintet.runtime.meter import Meter
+
+TASKS: dict[type[Request], tuple[Task, ...]] = {
+    TextRequest: ("text", "vision"),
+    TokenizeRequest: ("text", "vision"),
+    ImageRequest: ("image",),
+    AnimationRequest: ("animation",),
+    TranscriptionRequest: ("speech",),
+}
+"""Which models can do what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long a request may take, in seconds; loading the model is counted by itself."""
+
+    load_seconds: float = 300.0
+    first_event_seconds: float = 30.0
+    idle_seconds: float = 30.0
+    """Between two events."""
+    text_seconds: float = 600.0
+    media_seconds: float = 300.0
+    speech_seconds: float = 1800.0
+
+    def total_seconds(self, task: Task) -> float:
+        """From the worker being ready to the end."""
+        if task in ("text", "vision"):
+            return self.text_seconds
+        return self.speech_seconds if task == "speech" else self.media_seconds
+
+
+class Service:
+    """Runs requests for principals. One per gateway, on one event loop."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        backend: Backend,
+        admission: Admission,
+        meter: Meter,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self.catalog = catalog
+        self.backend = backend
+        self.admission = admission
+        self._meter = meter
+        self._deadlines = deadlines or Deadlines()
+
+    def resolve(self, name: str) -> Model:
+        """The model with this name or alias; raises ModelNotFound."""
+        return self.catalog.find(name)
+
+    def models(self) -> list[ModelStatus]:
+        """Every model and how it is doing."""
+        return [self.status(model) for model in self.catalog.models]
+
+    def status(self, model: Model) -> ModelStatus:
+        """How one model is doing, with the requests admitted for it."""
+        return replace(self.backend.status(model), in_flight=self.admission.in_flight(model))
+
+    async def info(self, model: Model) -> EngineInfo:
+        """What the loaded engine says of itself; loads the model if need be."""
+        await self.ensure_ready(model)
+        return await self.backend.info(model)
+
+    async def ensure_ready(self, model: Model) -> None:
+        """Load the model if it isn't; raises NotReady or LoadFailed."""
+        if self.backend.status(model).state is ModelState.READY:
+            return
+        try:
+            async with asyncio.timeout(self._deadlines.load_seconds):
+                await self.backend.ensure_ready(model)
+        except TimeoutError:
+            raise NotReady("The model is still loading; try again later.", retry_after=60) from None
+
+    async def run(
+        self, principal: Principal, request: Request, *, request_id: str, dialect: str
+    ) -> AsyncGenerator[Event]:
+        """Events of one request. Raises QuintetError; closing the generator cancels the work."""
+        kind = type(request).__name__
+        with self._meter.open(principal, request_id=request_id, dialect=dialect, kind=kind) as entry:
+            model = self.resolve(request.model)
+            entry.model = model.name
+            check_capability(self.catalog, model, request)
+            request = replace(request, model=model.name, owner=principal.owner)
+            with self.admission.admit(model) as ticket:
+                await self.ensure_ready(model)
+                entry.started()
+                async with aclosing(self._within_deadlines(model, request)) as events:
+                    async for event in events:
+                        entry.saw(event)
+                        if type(event) is Finished:
+                            # Before the last yield: whoever is answered may come again at once.
+                            ticket.release(completed=True)
+                        yield event
+
+    async def run_all(
+        self, principal: Principal, requests: Sequence[Request], *, request_id: str, dialect: str
+    ) -> AsyncGenerator[tuple[int, Event]]:
+        """Events of all requests of one call as (index, event), as they come. The first error ends all."""
+        if len(requests) == 1:
+            only = self.run(principal, requests[0], request_id=request_id, dialect=dialect)
+            async with aclosing(only) as events:
+                async for event in events:
+                    yield 0, event
+            return
+        runs = [
+            self.run(principal, request, request_id=f"{request_id}.{index}", dialect=dialect)
+            for index, request in enumerate(requests)
+        ]
+        async with aclosing(merge(runs)) as merged:
+            async for pair in merged:
+                yield pair
+
+    async def close(self, drain_seconds: float) -> None:
+        """Take no new work, let work in flight finish for at most so long, stop all workers."""
+        self.admission.drain()
+        await self.backend.close(drain_seconds)
+
+    async def _within_deadlines(self, model: Model, request: Request) -> AsyncGenerator[Event]:
+        """The backend's events, or DeadlineExceeded."""
+        limits = self._deadlines
+        clock = asyncio.get_running_loop().time
+        end = clock() + limits.total_seconds(model.task)
+        begun = False
+        async with aclosing(self.backend.run(model, request)) as events:
+            while True:
+                patience = limits.idle_seconds if begun else limits.first_event_seconds
+                try:
+                    # Never held across the yield: it would cancel whatever the caller does meanwhile.
+                    async with asyncio.timeout_at(min(end, clock() + patience)):
+                        event = await anext(events, None)
+                except TimeoutError:
+                    raise _late(begun=begun) from None
+                if event is None:
+                    raise EngineFailed("The engine ended without finishing its answer; try again.")
+                yield event
+                if type(event) is Finished:
+                    return
+                begun = True
+
+
+def check_capability(catalog: Catalog, model: Model, request: Request) -> None:
+    """Raise Unsupported, naming a model that can, if this one can't do what is asked."""
+    tasks = TASKS[type(request)]
+    if model.task not in tasks:
+        raise Unsupported(
+            f"This model is for {model.task}, not for {tasks[0]}; {_advice(catalog, tasks)}", param="model"
+        )
+    if isinstance(request, TextRequest) and not model.can_see and _has_picture(request):
+        raise Unsupported(
+            f"This model reads text only; leave the pictures out, or {_advice(catalog, ('vision',))}",
+            param="model",
+        )
+
+
+def _advice(catalog: Catalog, tasks: Sequence[Task]) -> str:
+    able = catalog.for_tasks(tasks)
+    if not able:
+        return f"no model here is for {tasks[0]}, add one to the catalog."
+    return f"use {able[0].name} instead."
+
+
+def _has_picture(request: TextRequest) -> bool:
+    places = (request.prompt, *(message.parts for message in request.messages))
+    return any(isinstance(part, Image) for parts in places for part in parts)
+
+
+def _late(*, begun: bool) -> DeadlineExceeded:
+    what = "go on" if begun else "begin"
+    return DeadlineExceeded(f"The answer did not {what} in time; try again, or ask for less.", retry_after=1)
