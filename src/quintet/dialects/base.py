@@ -87,3 +87,5 @@ class Operation:
     summary: str = ""
     max_body_bytes: int = 2 * 1024 * 1024
     """Larger bodies are a 413 before they are parsed (reliability 6.10)."""
+    token_in_body: bool = False
+    """Whether the caller's key may also stand in the body under `token`; the server takes it out before `parse`."""

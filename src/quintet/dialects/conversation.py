@@ -1,0 +1,139 @@
+"""Chat messages as they stand in JSON, for every route that takes a conversation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from quintet.core.content import Image, Message, Part, Role
+from quintet.core.errors import InvalidRequest, Unsupported
+from quintet.dialects.pictures import MAX_PICTURES, parse_picture
+from quintet.dialects.validation import WireModel
+
+MAX_MESSAGES = 2048
+MAX_PARTS = 64
+MAX_TEXT_CHARACTERS = 2_000_000
+"""All text of one request together; longer prompts would only keep the tokenizer busy."""
+
+
+def _as_object(value: object) -> object:
+    """A bare link is what some clients send where OpenAI has {"url": …}."""
+    return {"url": value} if isinstance(value, str) else value
+
+
+class PictureLink(WireModel):
+    """Where a picture is: a data URL or a link."""
+
+    url: str
+
+
+class ContentPart(WireModel):
+    """One piece of a message; which fields count depends on `type`."""
+
+    type: Annotated[str, Field(max_length=64)]
+    text: str | None = None
+    refusal: str | None = None
+    image_url: Annotated[PictureLink | None, BeforeValidator(_as_object)] = None
+
+
+def _content_tag(value: object) -> str:
+    return "(parts)" if isinstance(value, list) else "(text)"
+
+
+Content = Annotated[
+    Annotated[str, Tag("(text)")]
+    | Annotated[list[ContentPart], Field(min_length=1, max_length=MAX_PARTS), Tag("(parts)")],
+    Discriminator(_content_tag),
+]
+
+
+class ChatMessage(WireModel):
+    """One turn of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content | None = None
+    tool_call_id: Annotated[str, Field(max_length=256)] | None = None
+    tool_calls: list[Any] | None = None
+
+
+Conversation = Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+
+
+def to_messages(conversation: list[ChatMessage]) -> tuple[Message, ...]:
+    """The conversation in the words of the house; raises InvalidRequest."""
+    messages = tuple(_to_message(turn, f"messages[{i}]") for i, turn in enumerate(conversation))
+    pictures = sum(isinstance(part, Image) for message in messages for part in message.parts)
+    if pictures > MAX_PICTURES:
+        raise InvalidRequest(
+            f"`messages` may hold at most {MAX_PICTURES} pictures. Send fewer.", param="messages"
+        )
+    check_length(sum(len(message.text) for message in messages), "messages")
+    return messages
+
+
+def check_length(characters: int, field: str) -> None:
+    """Refuse text that no model here could read."""
+    if characters > MAX_TEXT_CHARACTERS:
+        raise InvalidRequest(
+            f"`{field}` may hold at most {MAX_TEXT_CHARACTERS:,} characters of text. Shorten it.",
+            param=field,
+            code="context_length_exceeded",
+        )
+
+
+def _to_message(turn: ChatMessage, field: str) -> Message:
+    role: Role = "system" if turn.role == "developer" else turn.role
+    if turn.tool_calls:
+        raise Unsupported(
+            f"`{field}.tool_calls`: tools are not supported. Remove the tool calls.",
+            param=f"{field}.tool_calls",
+        )
+    if role == "tool" and not turn.tool_call_id:
+        raise InvalidRequest(
+            f"`{field}.tool_call_id` is required in a tool message. Name the call it answers.",
+            param=f"{field}.tool_call_id",
+            code="missing_required_parameter",
+        )
+    if turn.content is None:
+        if role != "assistant":
+            raise InvalidRequest(
+                f"`{field}.content` is required. Send a string or an array of parts.",
+                param=f"{field}.content",
+                code="missing_required_parameter",
+            )
+        return Message(role=role, parts=("",))
+    if isinstance(turn.content, str):
+        return Message(role=role, parts=(turn.content,))
+    parts = tuple(_to_part(part, role, f"{field}.content[{i}]") for i, part in enumerate(turn.content))
+    return Message(role=role, parts=parts)
+
+
+def _to_part(part: ContentPart, role: Role, field: str) -> Part:
+    match part.type:
+        case "text":
+            return _required(part.text, f"{field}.text")
+        case "refusal":
+            return _required(part.refusal, f"{field}.refusal")
+        case "image_url":
+            if role != "user":
+                raise InvalidRequest(
+                    f"`{field}`: only user messages may hold pictures. Move it to one.", param=field
+                )
+            link = _required(part.image_url.url if part.image_url else None, f"{field}.image_url")
+            return parse_picture(link, f"{field}.image_url.url")
+        case _:
+            raise Unsupported(
+                f"`{field}.type` must be text or image_url; other content is not supported. Remove it.",
+                param=f"{field}.type",
+            )
+
+
+def _required(value: str | None, field: str) -> str:
+    if value is None:
+        raise InvalidRequest(
+            f"`{field}` is required here. Add it to the request body.",
+            param=field,
+            code="missing_required_parameter",
+        )
+    return value

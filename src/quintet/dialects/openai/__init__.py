@@ -1,0 +1,38 @@
+"""OpenAI's text routes. The same paths serve VisionCraft's and Krutrim's text clients."""
+
+from quintet.core.errors import QuintetError
+from quintet.dialects.base import Operation, Reply
+from quintet.dialects.errors import error_reply
+from quintet.dialects.openai.models import model_reply, models_reply
+from quintet.dialects.openai.parse import parse_chat, parse_completion
+from quintet.dialects.openai.wire import ChatBody, CompletionBody
+
+__all__ = ["OPERATIONS", "model_reply", "models_reply", "refuse"]
+
+MAX_CHAT_BYTES = 32 * 1024 * 1024
+"""Conversations may hold pictures."""
+
+
+def refuse(error: QuintetError) -> Reply:
+    """An error in OpenAI's words."""
+    return error_reply(error, "openai")
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        path="/v1/chat/completions",
+        parse=parse_chat,
+        refuse=refuse,
+        schema=ChatBody,
+        summary="Answer a conversation (OpenAI, VisionCraft and Krutrim clients)",
+        max_body_bytes=MAX_CHAT_BYTES,
+        token_in_body=True,
+    ),
+    Operation(
+        path="/v1/completions",
+        parse=parse_completion,
+        refuse=refuse,
+        schema=CompletionBody,
+        summary="Continue a prompt (OpenAI clients)",
+    ),
+)

@@ -1,0 +1,52 @@
+"""What the dialect tests share: finding an operation by a concrete path, asking it, reading streams back."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from quintet.core.events import Event
+from quintet.dialects import openai, tgi
+from quintet.dialects.base import Call, Incoming, Operation
+
+OPERATIONS: tuple[Operation, ...] = openai.OPERATIONS + tgi.OPERATIONS
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def find(path: str) -> tuple[Operation, dict[str, str]]:
+    """The operation that serves `path`, and the parameters in it."""
+    for operation in OPERATIONS:
+        pattern = PLACEHOLDER.sub(r"(?P<\1>[^/]+)", operation.path)
+        if match := re.fullmatch(pattern, path):
+            return operation, match.groupdict()
+    raise LookupError(path)
+
+
+def ask(path: str, body: Any, *, default_model: str = "starter") -> Call:
+    """Parse `body` as if it had been posted to `path`."""
+    operation, parameters = find(path)
+    return operation.parse(
+        Incoming(
+            body=body, path=parameters, default_model=default_model, request_id="req1", created=1_700_000_000
+        )
+    )
+
+
+def stream(call: Call, events: list[tuple[int, Event]]) -> bytes:
+    """All bytes of a stream that went well."""
+    return b"".join(call.renderer.event(index, event) for index, event in events) + call.renderer.end()
+
+
+def read_stream(raw: bytes) -> list[Any]:
+    """The JSON values of a stream's events; "[DONE]" as it is. Checks the framing."""
+    assert raw.endswith(b"\n\n")
+    values: list[Any] = []
+    for block in raw.decode().removesuffix("\n\n").split("\n\n"):
+        # str.splitlines knows more line ends than the protocol; clients that use it must survive.
+        lines = block.splitlines()
+        assert len(lines) == 1, block
+        assert lines[0].startswith("data: ")
+        text = lines[0].removeprefix("data: ")
+        values.append("[DONE]" if text == "[DONE]" else json.loads(text))
+    return values
