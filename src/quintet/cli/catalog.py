@@ -1,0 +1,23 @@
+"""The catalog of this machine, read as the server reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quintet.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from quintet.config import Settings
+    from quintet.runtime.catalog import Catalog
+
+
+def read(settings: Settings) -> Catalog:
+    """All models this machine could serve; a mistake in a catalog file or an alias is a Failure."""
+    from quintet.config import ConfigError
+    from quintet.runtime.catalog import CatalogError
+    from quintet.server.app import read_models
+
+    try:
+        return read_models(settings)
+    except (CatalogError, ConfigError) as error:
+        raise Failure(str(error)) from None
