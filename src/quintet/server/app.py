@@ -1,0 +1,234 @@
+"""The composition root: everything a server is made of is put together here, and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+from quintet import __version__
+from quintet.config import ConfigError, Settings
+from quintet.core.models import Model
+from quintet.dialects import openai, tgi
+from quintet.dialects.base import Operation, Reply
+from quintet.log import Logger
+from quintet.runtime.admission import Admission
+from quintet.runtime.catalog import Catalog, make_catalog, read_catalog
+from quintet.runtime.local import LocalBackend
+from quintet.runtime.meter import Meter
+from quintet.runtime.service import Deadlines, Service
+from quintet.server.addresses import AddressBook, parse_address
+from quintet.server.auth import Gatekeeper, accepted_hosts
+from quintet.server.bans import Bans
+from quintet.server.body import Budget, Pace
+from quintet.server.drain import Drain
+from quintet.server.endpoint import House
+from quintet.server.exchange import Exchange
+from quintet.server.front import Front
+from quintet.server.health import Health
+from quintet.server.journal import Journal
+from quintet.server.metrics import Metrics
+from quintet.server.openapi import describe, render_page
+from quintet.server.routes import GuardedRoute, in_order, operation_route, refuse_path, view_route
+from quintet.server.stream import Waits
+from quintet.store.keycache import KeyCache
+from quintet.store.keys import KeyStore
+
+DIALECTS: Mapping[str, tuple[Operation, ...]] = {"openai": openai.OPERATIONS, "tgi": tgi.OPERATIONS}
+"""Every dialect the server speaks."""
+ENGINES: Mapping[str, str] = {
+    "text": "quintet.engines.text.engine:open_engine",
+    "echo": "quintet.engines.echo:open_engine",
+}
+"""Which function opens an engine, in the worker's process."""
+MODELS_FOLDER = "models"
+"""Under $QUINTET_HOME: catalog files (*.toml) of the models that were added to this machine."""
+PAGE_HEADERS = (
+    ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    ("cache-control", "no-store"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """One server, put together but not yet listening."""
+
+    settings: Settings
+    app: FastAPI
+    service: Service
+    drain: Drain
+    bans: Bans
+    addresses: AddressBook
+    journal: Journal
+    keys: KeyCache
+    logger: Logger
+
+    def sockets_per_address(self, address: str) -> int:
+        """How many connections one address may have open: more on this machine and for proxies."""
+        parsed = parse_address(address)
+        is_near = parsed is None or parsed.is_loopback or self.addresses.is_trusted(address)
+        limits = self.settings.limits
+        return limits.sockets_per_address if is_near else limits.sockets_per_remote_address
+
+
+def read_models(settings: Settings) -> Catalog:
+    """The catalog of this server; raises ConfigError or CatalogError."""
+    folder = settings.home / MODELS_FOLDER
+    read = read_catalog([folder] if folder.is_dir() else [], with_echo=settings.echo.enabled)
+    models = [_adjust(model, settings) for model in read.models]
+    if settings.default_model not in read.by_name and settings.default_model not in read.aliases:
+        names = ", ".join(sorted(read.by_name))
+        raise ConfigError(f"default_model: there is no such model in the catalog, which has: {names}")
+    taken = read.by_name.keys() | read.aliases.keys()
+    # A model that is really called so, as by its own alias, wins over a built-in alias.
+    aliases = {a: m for a, m in settings.all_aliases.items() if a in settings.aliases or a not in taken}
+    return make_catalog(models, {alias: read.aliases.get(name, name) for alias, name in aliases.items()})
+
+
+def _adjust(model: Model, settings: Settings) -> Model:
+    if settings.limits.max_in_flight is not None:
+        model = replace(model, max_in_flight=settings.limits.max_in_flight)
+    if model.engine == "echo" and settings.echo.faults:
+        model = replace(model, options={**model.options, "faults": True})
+    return model
+
+
+def build(settings: Settings, store: KeyStore, logger: Logger) -> Gateway:
+    """Put a server together; raises ConfigError or CatalogError."""
+    catalog = read_models(settings)
+    metrics = Metrics(catalog.by_name)
+    journal = Journal(logger, metrics)
+    service = _make_service(settings, catalog, Meter(journal.take))
+    drain, keys, bans = Drain(), KeyCache(store), _make_bans(settings)
+    addresses = AddressBook(settings.auth.trusted_proxies)
+    gate = Gatekeeper(
+        keys,
+        bans,
+        addresses,
+        local_allowed=settings.local_allowed,
+        accepted_hosts=accepted_hosts(settings.host, settings.is_loopback, settings.auth.allowed_hosts),
+    )
+    _watch(metrics, service, drain, bans, logger)
+    app = _make_app(_make_house(settings, service, gate, drain), metrics)
+    app.add_middleware(Front, gate=gate, drain=drain, journal=journal, routes=lambda: app.router.routes)
+    return Gateway(
+        settings=settings,
+        app=app,
+        service=service,
+        drain=drain,
+        bans=bans,
+        addresses=addresses,
+        journal=journal,
+        keys=keys,
+        logger=logger,
+    )
+
+
+def _make_service(settings: Settings, catalog: Catalog, meter: Meter) -> Service:
+    deadlines = Deadlines(
+        first_event_seconds=settings.deadlines.first_byte_seconds,
+        idle_seconds=settings.deadlines.idle_seconds,
+        text_seconds=settings.deadlines.total_seconds,
+    )
+    return Service(catalog, LocalBackend(factories=ENGINES), Admission(), meter, deadlines)
+
+
+def _make_bans(settings: Settings) -> Bans:
+    auth = settings.auth
+    return Bans(
+        time.monotonic,
+        failures=auth.ban_failures,
+        ban_seconds=auth.ban_seconds,
+        forget_seconds=auth.forget_seconds,
+        capacity=auth.ban_table_size,
+    )
+
+
+def _make_house(settings: Settings, service: Service, gate: Gatekeeper, drain: Drain) -> House:
+    deadlines = settings.deadlines
+    pace = Pace(
+        total_seconds=deadlines.body_seconds,
+        bytes_per_second=deadlines.body_bytes_per_second,
+        grace_seconds=deadlines.body_grace_seconds,
+    )
+    waits = Waits(
+        commit_seconds=deadlines.commit_seconds,
+        ping_seconds=deadlines.ping_seconds,
+        write_seconds=deadlines.write_seconds,
+    )
+    return House(
+        service=service,
+        gate=gate,
+        drain=drain,
+        default_model=settings.default_model,
+        pace=pace,
+        waits=waits,
+        budget=Budget(settings.limits.body_bytes_in_memory),
+    )
+
+
+def _make_app(house: House, metrics: Metrics) -> FastAPI:
+    app = FastAPI(
+        title="Quintet",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    health = Health(house.service, house.drain, house.default_model)
+    gate = house.gate
+
+    async def show_metrics(exchange: Exchange) -> Reply:
+        return metrics.render()
+
+    async def show_openapi(exchange: Exchange) -> Reply:
+        return Reply(body=msgspec.json.encode(app.openapi()))
+
+    async def show_docs(exchange: Exchange) -> Reply:
+        page = render_page(app.openapi())
+        return Reply(body=page, content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
+
+    views = [
+        view_route("/", health.health, "public", gate),
+        view_route("/health", health.health, "public", gate),
+        view_route("/ping", health.health, "public", gate),
+        view_route("/ready", health.ready, "public", gate),
+        view_route("/info", health.info, "public", gate),
+        view_route("/v1/models", health.models, "key", gate),
+        view_route("/v1/models/{model:path}", health.model, "key", gate),
+        view_route("/metrics", show_metrics, "admin", gate),
+        view_route("/openapi.json", show_openapi, "admin", gate),
+        view_route("/docs", show_docs, "admin", gate),
+    ]
+    operations = [
+        operation_route(operation, dialect, house)
+        for dialect, found in DIALECTS.items()
+        for operation in found
+    ]
+    routes: list[GuardedRoute] = in_order([*views, *operations])
+    app.router.routes[:] = routes
+    app.router.default = refuse_path
+    document: dict[str, Any] = {}
+
+    def openapi_document() -> dict[str, Any]:
+        if not document:
+            document.update(describe(routes))
+        return document
+
+    app.openapi = openapi_document  # type: ignore[method-assign]
+    return app
+
+
+def _watch(metrics: Metrics, service: Service, drain: Drain, bans: Bans, logger: Logger) -> None:
+    """Gauges that are read when somebody asks for the metrics."""
+    metrics.watch("in_flight", "Requests being worked on.", lambda: drain.in_flight)
+    metrics.watch("addresses_with_failures", "Addresses with failed credentials.", lambda: len(bans))
+    metrics.watch("log_lines_dropped", "Log lines lost to a slow reader.", lambda: logger.writer.dropped)
+    metrics.watch(
+        "models_ready", "Models that are loaded.", lambda: sum(s.state == "ready" for s in service.models())
+    )

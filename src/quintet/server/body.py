@@ -1,0 +1,121 @@
+"""Reads the body of a request: under a cap, within deadlines, and only where its type and encoding are ours."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from quintet.core.errors import Overloaded, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from quintet.server.asgi import Receive
+from quintet.server.exchange import ClientGone, Exchange
+
+_JSON = re.compile(rb'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How slowly a body may come."""
+
+    total_seconds: float = 60.0
+    bytes_per_second: float = 1024.0
+    grace_seconds: float = 5.0
+    """The rate counts from here on."""
+
+
+class Budget:
+    """How many bytes of bodies a server holds at once, over all requests. One event loop, so no locks."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.held_bytes = 0
+
+    @contextmanager
+    def loan(self) -> Iterator[Loan]:
+        """What one request borrows; given back at the end."""
+        loan = Loan(self)
+        try:
+            yield loan
+        finally:
+            self.held_bytes -= loan.held_bytes
+
+
+class Loan:
+    """The part of the budget that one request holds."""
+
+    __slots__ = ("_budget", "held_bytes")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.held_bytes = 0
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more; raises Overloaded when they would be too many."""
+        if self._budget.held_bytes + size > self._budget.max_bytes:
+            raise Overloaded(
+                "Too many large requests are being received. Try again in a moment.", retry_after=2
+            )
+        self._budget.held_bytes += size
+        self.held_bytes += size
+
+
+def check_json_headers(exchange: Exchange) -> None:
+    """Raise UnsupportedMediaType unless the body is plain JSON in UTF-8."""
+    encodings = exchange.headers(b"content-encoding")
+    if any(encoding.strip().lower() not in (b"", b"identity") for encoding in encodings):
+        raise UnsupportedMediaType(
+            "Compressed request bodies are not accepted. Send it without Content-Encoding."
+        )
+    types = exchange.headers(b"content-type")
+    if len(types) != 1 or not _JSON.fullmatch(types[0].strip()):
+        raise UnsupportedMediaType("The body must be JSON. Send it with Content-Type: application/json.")
+
+
+async def read_body(
+    exchange: Exchange,
+    receive: Receive,
+    *,
+    max_bytes: int,
+    pace: Pace,
+    loan: Loan,
+    clock: Callable[[], float] = time.monotonic,
+) -> bytes:
+    """The whole body; raises PayloadTooLarge, RequestTimeout, Overloaded or ClientGone."""
+    announced = exchange.headers(b"content-length")
+    if announced and announced[0].isdigit() and int(announced[0]) > max_bytes:
+        raise _too_large(max_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    began = clock()
+    while True:
+        try:
+            async with asyncio.timeout(_patience(size, clock() - began, pace)):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeout("The request body came too slowly. Send it faster, or send less.") from None
+        if message["type"] != "http.request":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        loan.take(len(chunk))
+        if not message.get("more_body", False):
+            return b"".join((*chunks, chunk)) if chunks else chunk
+        chunks.append(chunk)
+
+
+def _patience(size: int, elapsed: float, pace: Pace) -> float:
+    """How long the next piece may take until the whole is late or too slow."""
+    until_total = pace.total_seconds - elapsed
+    if pace.bytes_per_second <= 0:
+        return until_total
+    until_rate = max(pace.grace_seconds, size / pace.bytes_per_second) - elapsed
+    return min(until_total, until_rate)
+
+
+def _too_large(max_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than the {max_bytes} bytes accepted here. Send less.")

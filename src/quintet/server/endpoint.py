@@ -1,0 +1,196 @@
+"""One handler for every operation of every dialect: bytes in, a call run, bytes out.
+
+The first event is awaited before the status line is chosen, so a failure before it keeps its true status. A
+request has three tasks: this one, which sends; the pump, which iterates the events; and the watch, which
+notices that the client hung up. Whoever ends first ends the others, and the engine with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from quintet.core.errors import EngineFailed, PayloadTooLarge, QuintetError
+from quintet.core.events import Outcome
+from quintet.core.identity import Principal
+from quintet.dialects.base import Call, Incoming, Operation
+from quintet.dialects.strict_json import parse_json
+from quintet.runtime.service import Service
+from quintet.server.asgi import Receive, Scope, Send, send_reply
+from quintet.server.auth import Gatekeeper
+from quintet.server.body import Budget, Pace, check_json_headers, read_body
+from quintet.server.drain import Drain
+from quintet.server.exchange import KEY, ClientGone, Exchange
+from quintet.server.inbox import Inbox
+from quintet.server.stream import StreamAnswer, Waits
+
+log = logging.getLogger(__name__)
+
+CURRENT: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("exchange", default=None)
+"""The exchange that the running code works for, so that the meter's record finds its log line."""
+MAX_BYTES_BEFORE_AUTH = 64 * 1024
+"""Of a body that must be read to find the credential in it."""
+PARSE_IN_THREAD_BYTES = 64 * 1024
+"""Larger bodies are parsed off the event loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A request that may run."""
+
+    exchange: Exchange
+    principal: Principal
+    call: Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What every endpoint of a server shares."""
+
+    service: Service
+    gate: Gatekeeper
+    drain: Drain
+    default_model: str
+    pace: Pace
+    waits: Waits
+    budget: Budget
+
+
+class OperationEndpoint:
+    """The ASGI application of one operation."""
+
+    def __init__(self, operation: Operation, dialect: str, house: House) -> None:
+        """`dialect` is its name in logs and metrics."""
+        self.operation = operation
+        self.dialect = dialect
+        self._house = house
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; errors become this dialect's words."""
+        exchange: Exchange = scope[KEY]
+        exchange.route, exchange.dialect = self.operation.path, self.dialect
+        CURRENT.set(exchange)
+        try:
+            await self._run(await self._accept(exchange, receive), receive, send)
+        except QuintetError as error:
+            exchange.fail(error)
+            await send_reply(send, self.operation.refuse(error))
+
+    async def _accept(self, exchange: Exchange, receive: Receive) -> Accepted:
+        """Everything before the work: who asks, and for what."""
+        gate = self._house.gate
+        body: Any
+        if self.operation.token_in_body and not gate.has_credential(exchange):
+            gate.check_ban(exchange)
+            body = await self._read_json(exchange, receive, self._max_bytes_unknown(exchange))
+            token = body.pop("token", None) if isinstance(body, dict) else None
+            principal = await gate.authenticate(exchange, "key", token)
+        else:
+            principal = await gate.authenticate(exchange, "key")
+            body = await self._read_json(exchange, receive, self.operation.max_body_bytes)
+            if self.operation.token_in_body and isinstance(body, dict):
+                body.pop("token", None)
+        self._house.drain.check()
+        incoming = Incoming(
+            body=body,
+            path=exchange.scope.get("path_params", {}),
+            default_model=self._house.default_model,
+            request_id=exchange.request_id,
+            created=int(time.time()),
+        )
+        return Accepted(exchange=exchange, principal=principal, call=self.operation.parse(incoming))
+
+    def _max_bytes_unknown(self, exchange: Exchange) -> int:
+        """The cap for somebody who may still turn out to be nobody."""
+        if self._house.gate.needs_credential(exchange):
+            return min(MAX_BYTES_BEFORE_AUTH, self.operation.max_body_bytes)
+        return self.operation.max_body_bytes
+
+    async def _read_json(self, exchange: Exchange, receive: Receive, max_bytes: int) -> Any:
+        check_json_headers(exchange)
+        pace = self._house.pace
+        try:
+            with self._house.budget.loan() as loan:
+                body = await read_body(exchange, receive, max_bytes=max_bytes, pace=pace, loan=loan)
+                if len(body) > PARSE_IN_THREAD_BYTES:
+                    return await asyncio.to_thread(parse_json, body)
+        except PayloadTooLarge:
+            if max_bytes < self.operation.max_body_bytes:
+                raise PayloadTooLarge(
+                    "Without an Authorization header the body may have 64 KiB at most. Send the key in the header."
+                ) from None
+            raise
+        return parse_json(body)
+
+    async def _run(self, accepted: Accepted, receive: Receive, send: Send) -> None:
+        """Run the call, and answer it; raises only while no status line is sent, or if the client left."""
+        exchange, call = accepted.exchange, accepted.call
+        inbox = Inbox()
+        outcomes = None if call.stream else [Outcome() for _ in call.requests]
+        with self._house.drain.counted(inbox.drop):
+            async with asyncio.TaskGroup() as tasks:
+                pump = tasks.create_task(self._pump(accepted, inbox, outcomes))
+                watch = tasks.create_task(_watch(receive, inbox))
+                try:
+                    if outcomes is None:
+                        stream = StreamAnswer(exchange, call.renderer, send, self._house.waits)
+                        error = await stream.deliver(inbox)
+                    else:
+                        error = await _answer_whole(accepted, inbox, outcomes, send)
+                finally:
+                    pump.cancel()
+                    watch.cancel()
+        if error is not None:
+            raise error
+
+    async def _pump(self, accepted: Accepted, inbox: Inbox, outcomes: list[Outcome] | None) -> None:
+        """Task: iterate the events of the call into the inbox, or fold them for a whole answer."""
+        request_id = accepted.exchange.request_id
+        run = self._house.service.run_all(
+            accepted.principal, accepted.call.requests, request_id=request_id, dialect=self.dialect
+        )
+        error: BaseException | None = None
+        try:
+            async with aclosing(run) as events:
+                async for index, event in events:
+                    if outcomes is None:
+                        await inbox.put((index, event))
+                    else:
+                        outcomes[index].add(event)
+        except QuintetError as failure:
+            error = failure
+        except Exception:
+            log.exception("request %s: unexpected failure", request_id)
+            error = EngineFailed("The server failed on this request, which is not to blame. Try again.")
+        inbox.end(error)
+
+
+async def _answer_whole(
+    accepted: Accepted, inbox: Inbox, outcomes: Sequence[Outcome], send: Send
+) -> BaseException | None:
+    await inbox.wait_until_over()
+    if inbox.error is not None:
+        return inbox.error
+    try:
+        reply = accepted.call.renderer.whole(outcomes)
+    except Exception:
+        log.exception("request %s: its answer could not be rendered", accepted.exchange.request_id)
+        return EngineFailed("The server could not write this answer. Try again.")
+    accepted.exchange.first_byte = time.monotonic()
+    await send_reply(send, reply)
+    return None
+
+
+async def _watch(receive: Receive, inbox: Inbox) -> None:
+    """Task: end the request when the client hangs up."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            inbox.drop(ClientGone())
+            return

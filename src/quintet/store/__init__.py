@@ -1,0 +1,1 @@
+"""What must last: one SQL database and the tables in it. Knows no HTTP and no model."""

@@ -1,0 +1,16 @@
+"""Tells Alembic which open connection to migrate; only ever run by `store.database`."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from quintet.store.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    context.run_migrations()
