@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-PARTS = {"engine": "bench.text_engine", "server": "bench.text_server", "gateway": "bench.gateway", "start": "bench.start"}
+PARTS = {
+    "engine": "bench.text_engine",
+    "server": "bench.text_server",
+    "gateway": "bench.gateway",
+    "start": "bench.start",
+}
 
 
 def main() -> int:

@@ -22,7 +22,10 @@ class Table:
         """One more row, printed at once; numbers are rounded to what the measurement can tell."""
         row = tuple(_show(cell) for cell in cells)
         self.rows.append(row)
-        print(f"{self.name}: " + " | ".join(f"{c}={v}" for c, v in zip(self.columns, row, strict=True)), flush=True)
+        print(
+            f"{self.name}: " + " | ".join(f"{c}={v}" for c, v in zip(self.columns, row, strict=True)),
+            flush=True,
+        )
 
     def markdown(self) -> str:
         """The table as Markdown."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ GREEDY = Sampling(temperature=0)
 
 def prompts(count: int, length: int = PROMPT_TOKENS) -> list[list[int]]:
     """Random prompts, new ones each time, so that no prefix is reused."""
-    return np.random.default_rng().integers(1, shapes.VOCABULARY, (count, length)).tolist()
+    rows: list[list[int]] = np.random.default_rng().integers(1, shapes.VOCABULARY, (count, length)).tolist()
+    return rows
 
 
 def open_ours(directory: Path, **options: Any) -> TextEngine:
@@ -43,10 +45,11 @@ class Clock:
 
     sampling: float = 0.0
     steps: float = 0.0
-    counts: list[int] = field(default_factory=list)
 
 
-def run_ours(engine: TextEngine, asked: list[list[int]], sampling: Sampling, clock: Clock | None = None) -> float:
+def run_ours(
+    engine: TextEngine, asked: list[list[int]], sampling: Sampling, clock: Clock | None = None
+) -> float:
     """Answer all prompts; new tokens per second, prefill included."""
     begin = time.perf_counter()
     for id, ids in enumerate(asked):
@@ -104,6 +107,10 @@ def take_turns(rounds: int, *runs: Callable[[], float]) -> list[list[float]]:
     return measured
 
 
+def _ask(run: Callable[[list[list[int]], Sampling], float], count: int, sampling: Sampling) -> float:
+    return run(prompts(count), sampling)
+
+
 def main(rounds: int = 5) -> list[Table]:
     """Throughput for n = 1, 16, 64, greedy and sampled; the share of sampling in a step."""
     directory = shapes.smollm2_135m()
@@ -114,13 +121,15 @@ def main(rounds: int = 5) -> list[Table]:
         "of the rounds' ratios)",
         ("sampling", "n", "ours", "GenAI", "ratio", "asked"),
     )
-    for label, sampling in (("greedy", GREEDY), ("temperature 0.8, top_k 50, top_p 0.9, penalty 1.1", SAMPLED)):
+    for label, sampling in (
+        ("greedy", GREEDY),
+        ("temperature 0.8, top_k 50, top_p 0.9, penalty 1.1", SAMPLED),
+    ):
         for count in (1, 16, 64):
-            asked = [prompts(count) for _ in range(2 * rounds)]
             mine, theirs = take_turns(
                 rounds,
-                lambda asked=asked: run_ours(ours, asked.pop(), sampling),  # type: ignore[misc]
-                lambda asked=asked: run_genai(genai, asked.pop(), sampling),  # type: ignore[misc]
+                partial(_ask, partial(run_ours, ours), count, sampling),
+                partial(_ask, partial(run_genai, genai), count, sampling),
             )
             ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
             table.add(label, count, statistics.median(mine), statistics.median(theirs), ratio, "≥ 1.0")
@@ -132,7 +141,10 @@ def sampling_share(engine: TextEngine) -> Table:
     table = Table("sampling", "Share of sampling in a step, n = 64", ("sampling", "share", "asked"))
     sampler = engine._sampler
     choose = sampler.choose
-    for label, sampling in (("greedy", GREEDY), ("temperature 0.8, top_k 50, top_p 0.9, penalty 1.1", SAMPLED)):
+    for label, sampling in (
+        ("greedy", GREEDY),
+        ("temperature 0.8, top_k 50, top_p 0.9, penalty 1.1", SAMPLED),
+    ):
         clock = Clock()
 
         def timed(logits: Any, wants: Any, clock: Clock = clock) -> Any:
