@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from quintet.core.events import Event, Outcome
+from quintet.core.events import Event, Finished, Outcome
 from quintet.core.models import Model
 from quintet.core.requests import Request
 from quintet.engines.text.engine import TextEngine, open_engine
-
-
-@dataclass
-class TinyModel:
-    """The same weights as a transformers model and as an IR directory."""
-
-    reference: Any
-    directory: Path
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # The exporter's own deprecations are not ours to fail on.
-        from tests.support.tiny import make_llama
-
-        root = tmp_path_factory.mktemp("tiny")
-        return TinyModel(make_llama(root), root / "ir")
+from tests.conftest import TinyModel
 
 
 @dataclass
@@ -40,6 +21,8 @@ class Driver:
 
     engine: TextEngine
     events: dict[int, list[Event]] = field(default_factory=dict)
+    ended: list[int] = field(default_factory=list)
+    """Requests in the order in which they finished."""
     next_id: int = 0
 
     def submit(self, request: Request) -> int:
@@ -52,6 +35,8 @@ class Driver:
         for id, output in self.engine.step():
             assert not isinstance(output, Exception), output
             self.events[id].append(output)
+            if isinstance(output, Finished):
+                self.ended.append(id)
 
     def finish(self) -> None:
         while self.engine.busy():
@@ -80,7 +65,12 @@ def drive(tiny: TinyModel) -> Iterator[Open]:
     def make(**options: Any) -> Driver:
         options = {"precision": "f32", "kv_precision": "f32", "kv_cache_mb": 8, **options}
         model = Model(
-            name="tiny", task="text", engine="text", path=str(tiny.directory), context_length=512, options=options
+            name="tiny",
+            task="text",
+            engine="text",
+            path=str(tiny.directory),
+            context_length=512,
+            options=options,
         )
         engine = open_engine(model)
         opened.append(engine)
@@ -89,3 +79,17 @@ def drive(tiny: TinyModel) -> Iterator[Open]:
     yield make
     for engine in opened:
         engine.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tiny: TinyModel) -> Iterator[Driver]:
+    """One engine for all tests of a file that leave nothing behind."""
+    options = {"precision": "f32", "kv_precision": "f32", "kv_cache_mb": 8}
+    model = Model(
+        name="tiny", task="text", engine="text", path=str(tiny.directory), context_length=512, options=options
+    )
+    engine = open_engine(model)
+    yield Driver(engine)
+    assert engine.scheduler.pool.available == engine.scheduler.pool.total
+    assert not engine.busy()
+    engine.close()

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from quintet.core.requests import Detail, Limits, Sampling, TextRequest
-from tests.engines.text.conftest import Open, TinyModel
+from tests.conftest import TinyModel
+from tests.engines.text.conftest import Open
 
 GREEDY = Sampling(temperature=0)
 LENGTHS = (1, 5, 31, 32, 33, 64, 90, 127)
@@ -87,9 +88,9 @@ def test_logprobs_of_answer_and_prompt(tiny: TinyModel, drive: Open) -> None:
     with torch.inference_mode():
         expected = tiny.reference(whole).logits[0].log_softmax(-1)
     assert outcome.prefill[0].logprob is None
-    for position, token in enumerate(outcome.prefill[1:], start=1):
-        assert token.id == ids[position]
-        assert token.logprob == pytest.approx(float(expected[position - 1, token.id]), abs=1e-3)
+    for position, read in enumerate(outcome.prefill[1:], start=1):
+        assert read.id == ids[position]
+        assert read.logprob == pytest.approx(float(expected[position - 1, read.id]), abs=1e-3)
     for offset, token in enumerate(outcome.choices[0].tokens):
         row = expected[len(ids) + offset - 1]
         assert token.logprob == pytest.approx(float(row[token.id]), abs=1e-3)

@@ -23,6 +23,7 @@ class Answers:
         answer.generated += 1
         if drawn.logprob is not None:
             answer.sum_logprob += drawn.logprob
+            answer.judged = True
         readable = answer.detokenizer.add(drawn.id)
         answer.reason = self._judge(job, answer, drawn.id, readable.stopped)
         text = readable.text
@@ -55,9 +56,7 @@ class Answers:
         if not (detail.logprobs or detail.top_logprobs):
             return Token(answer.sequence.choice, drawn.id, text, special)
         raw = self._vocabulary.raw
-        top = tuple(
-            Alternative(id, raw(id), logprob) for id, logprob in drawn.top[: detail.top_logprobs]
-        )
+        top = tuple(Alternative(id, raw(id), logprob) for id, logprob in drawn.top[: detail.top_logprobs])
         return Token(answer.sequence.choice, drawn.id, text, special, drawn.logprob, raw(drawn.id), top)
 
     def _rank(self, job: Job) -> list[Output]:
@@ -74,9 +73,8 @@ class Answers:
         return events
 
     def _stopped(self, answer: Answer, choice: int) -> Stopped:
-        assert answer.reason is not None
-        ranked = answer.sum_logprob != 0.0
-        return Stopped(choice, answer.reason, answer.sum_logprob / answer.generated if ranked else None)
+        mean = answer.sum_logprob / answer.generated if answer.judged else None
+        return Stopped(choice, answer.reason or "length", mean)
 
     def _finished(self, job: Job) -> Finished:
         now = time.monotonic()
@@ -94,8 +92,6 @@ class Answers:
         )
 
     def _prompt_text(self, job: Job) -> str:
-        raw = b"".join(
-            self._vocabulary.raw(id) for id in job.prompt if id not in self._vocabulary.special
-        )
+        raw = b"".join(self._vocabulary.raw(id) for id in job.prompt if id not in self._vocabulary.special)
         text = raw.decode("utf-8", "replace")
         return text.removeprefix(" ") if self._vocabulary.strips_first_space else text

@@ -84,7 +84,7 @@ class BlockPool:
 
 
 def chain(owner: str, tokens: Sequence[int], block_size: int, known: list[bytes]) -> list[bytes]:
-    """Extend `known` in place to the digests of all full blocks of `tokens`; digest i covers everything up to block i."""
+    """Extend `known` in place to the digests of all full blocks of `tokens`; digest i covers blocks 0..i."""
     if not known:
         parent = hashlib.blake2b(owner.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     else:

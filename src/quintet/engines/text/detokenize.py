@@ -26,17 +26,26 @@ class Detokenizer:
     __slots__ = ("_decode", "_held", "_keep_stop", "_skip_special", "_started", "_stop", "_vocabulary")
 
     def __init__(
-        self, vocabulary: Vocabulary, *, stop: tuple[str, ...], keep_stop: bool, skip_special: bool
+        self,
+        vocabulary: Vocabulary,
+        *,
+        stop: tuple[str, ...],
+        keep_stop: bool,
+        skip_special: bool,
+        continues: bool = False,
     ) -> None:
-        """`keep_stop` leaves the stop string in the text; `skip_special` leaves special tokens out of it."""
+        """`keep_stop` leaves the stop string in the text; `skip_special` leaves special tokens out of it.
+
+        `continues` is for answers that go on where a raw prompt ended, and so keep the space before their first word.
+        """
         self._vocabulary = vocabulary
-        self._stop = stop
+        self._stop = tuple(filter(None, stop))
         self._keep_stop = keep_stop
         self._skip_special = skip_special
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._held = ""
         """Text that is the beginning of a stop string, maybe."""
-        self._started = not vocabulary.strips_first_space
+        self._started = continues or not vocabulary.strips_first_space
 
     def add(self, id: int) -> Readable:
         """Take one more token."""

@@ -24,7 +24,7 @@ from quintet.engines.text.blocks import BlockPool
 from quintet.engines.text.detokenize import Detokenizer
 from quintet.engines.text.executor import Chunk, Executor, Logits
 from quintet.engines.text.prompts import Prompt, Prompts
-from quintet.engines.text.sampling import SHORT, Report, Sampler, Want, seeded
+from quintet.engines.text.sampling import SHORT, Drawn, Report, Sampler, Want, seeded
 from quintet.engines.text.scheduler import Batch, Scheduler
 from quintet.engines.text.sequence import Answer, Job, Penalized, Sequence
 from quintet.engines.text.settings import Settings
@@ -93,11 +93,15 @@ class TextEngine:
         if isinstance(prepared, Tokenized):
             self._ready += [(request_id, prepared), (request_id, Finished())]
             return
-        assert isinstance(prepared, Prompt)
+        if not isinstance(prepared, Prompt):
+            raise TypeError("submit takes what prepare returned")
         request = prepared.request
         blocks = -(-(len(prepared.ids) + prepared.max_new_tokens) // self.executor.block_size)
         if blocks > self.scheduler.pool.total:
-            raise ContextTooLong("prompt and answer don't fit into the KV cache; ask for fewer new tokens")
+            raise ContextTooLong(
+                f"`inputs` and `max_new_tokens` need {blocks} KV blocks and the cache has {self.scheduler.pool.total}; "
+                "ask for fewer new tokens."
+            )
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbits(63)
         job = Job(
             id=request_id,
@@ -108,14 +112,13 @@ class TextEngine:
             arrived_at=time.monotonic(),
         )
         self._jobs[request_id] = job
-        if prepared.max_new_tokens == 0:
-            self._ready.append((request_id, Finished()))
-            return
-        for choice in range(request.best_of):
+        # The prompt is reported before the first token of any choice, so the other choices come after that.
+        for choice in range(1 if request.detail.prefill else request.best_of):
             self._add_choice(job, choice)
 
     def cancel(self, request_id: int) -> None:
         """Forget a request; its blocks are free before the next step."""
+        self._ready = [output for output in self._ready if output[0] != request_id]
         job = self._jobs.pop(request_id, None)
         if job is None:
             return
@@ -138,51 +141,53 @@ class TextEngine:
         chunks = [self._chunk(sequence, count) for sequence, count in batch.chunks]
         logits = self.executor.run(chunks)
         ends = [sequence for sequence, count in batch.chunks if sequence.pending == count]
-        wide = any(len(chunk.rows) > 1 for chunk in chunks)
-        if wide:
+        if any(sequence.wants_prompt_rows for sequence, _ in batch.chunks):
             logits = self._report_prompts(batch, chunks, logits, outputs)
         self.scheduler.advance(batch)
         if ends:
             wants = [self._owner_of[sequence][2] for sequence in ends]
             for sequence, drawn in zip(ends, self._sampler.choose(logits, wants), strict=True):
-                job, answer, _ = self._owner_of[sequence]
-                sequence.tokens.append(drawn.id)
-                if answer.penalized is not None:
-                    answer.penalized.add(drawn.id)
-                if answer.generated == 0:
-                    self._release_siblings(job, sequence)
-                for event in self._answers.take(job, answer, drawn):
-                    outputs.append((job.id, event))
-                if answer.reason is not None:
-                    self._drop(sequence)
-                    if job.done:
-                        del self._jobs[job.id]
+                self._take(sequence, drawn, outputs)
         return outputs
 
     def close(self) -> None:
         """Free everything; safe to call twice."""
-        self._jobs.clear()
+        self._ready.clear()
+        for request_id in list(self._jobs):
+            self.cancel(request_id)
         self.executor.close()
+
+    def _take(self, sequence: Sequence, drawn: Drawn, outputs: list[tuple[int, Output]]) -> None:
+        """Add one drawn token to its sequence, and what follows from it to `outputs`."""
+        job, answer, _ = self._owner_of[sequence]
+        job.first_token_at = job.first_token_at or time.monotonic()
+        sequence.tokens.append(drawn.id)
+        if answer.penalized is not None:
+            answer.penalized.add(drawn.id)
+        outputs.extend((job.id, event) for event in self._answers.take(job, answer, drawn))
+        if answer.reason is not None:
+            self._drop(sequence)
+            if job.done:
+                del self._jobs[job.id]
 
     def _add_choice(self, job: Job, choice: int) -> None:
         request = job.request
         sampling = request.sampling
         self._arrivals += 1
-        leader = job.answers[0].sequence if job.answers else None
         sequence = Sequence(
             owner=request.owner,
             tokens=list(job.prompt),
             prompt_length=len(job.prompt),
             choice=choice,
             arrival=self._arrivals,
-            wants_prompt_rows=request.detail.prefill and leader is None,
-            leader=leader,
+            wants_prompt_rows=request.detail.prefill and choice == 0,
         )
         detokenizer = Detokenizer(
             self._vocabulary,
             stop=request.limits.stop,
             keep_stop=request.limits.keep_stop,
             skip_special=request.skip_special_tokens,
+            continues=not request.messages,
         )
         answer = Answer(sequence, detokenizer, random=seeded(job.seed, choice))
         penalties = (sampling.repetition_penalty - 1, sampling.presence_penalty, sampling.frequency_penalty)
@@ -202,13 +207,6 @@ class TextEngine:
         self.scheduler.remove(sequence)
         del self._owner_of[sequence]
 
-    def _release_siblings(self, job: Job, leader: Sequence) -> None:
-        """The shared prompt is read: from now on every choice goes its own way."""
-        job.first_token_at = job.first_token_at or time.monotonic()
-        for answer in job.answers:
-            if answer.sequence.leader is leader:
-                answer.sequence.leader = None
-
     def _note_start(self, batch: Batch) -> None:
         for sequence, _ in batch.chunks:
             job = self._owner_of[sequence][0]
@@ -218,7 +216,7 @@ class TextEngine:
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
         past = sequence.computed
         ids = sequence.tokens[past : past + count]
-        if sequence.wants_prompt_rows and past < sequence.prompt_length:
+        if sequence.wants_prompt_rows:
             rows: Listed[int] = range(count)
         else:
             rows = [count - 1] if sequence.pending == count else []
@@ -235,13 +233,16 @@ class TextEngine:
             if sequence.pending == count and end > begin:
                 sampled.append(end - 1)
             job = self._owner_of[sequence][0]
-            if len(chunk.rows) == count and sequence.wants_prompt_rows and not job.prompt_reported:
+            if sequence.wants_prompt_rows:
                 self._report_chunk(job, chunk, logits[begin:end])
-                if len(job.prompt_rows) == len(job.prompt):
-                    job.prompt_reported = True
+                if chunk.past + count == len(job.prompt):
+                    # Once is enough: after a preemption the prompt may come from the cache.
+                    sequence.wants_prompt_rows = False
                     outputs.append((job.id, Prefill(tuple(job.prompt_rows))))
+                    for choice in range(1, job.request.best_of):
+                        self._add_choice(job, choice)
             begin = end
-        return np.ascontiguousarray(logits[sampled])
+        return logits[sampled]
 
     def _report_chunk(self, job: Job, chunk: Chunk, logits: Logits) -> None:
         """Row i of `logits` [count, V] judges the token after position past + i."""

@@ -57,7 +57,9 @@ class Executor:
         """
         path = directory / "openvino_model.xml"
         if not path.is_file():
-            raise LoadFailed("the model directory has no openvino_model.xml; pull or convert the model again")
+            raise LoadFailed(
+                "the model directory has no openvino_model.xml; pull or convert the model again."
+            )
         core = ov.Core()
         model = core.read_model(path)
         paged_attention_transformation(model, False, False, False)
@@ -87,7 +89,9 @@ class Executor:
             held[index] = len(chunk.blocks)
             blocks.extend(chunk.blocks)
         begins = _cumulate(lengths)
-        positions = np.arange(len(ids), dtype=np.int64) + np.repeat((past - begins[:-1]).astype(np.int64), lengths)
+        positions = np.arange(len(ids), dtype=np.int64) + np.repeat(
+            (past - begins[:-1]).astype(np.int64), lengths
+        )
         self._set("input_ids", np.frombuffer(ids, np.int64))
         self._set("position_ids", positions)
         self._set("past_lens", past)
@@ -144,7 +148,9 @@ class Shortlist:
         above = ops.subtract(rows, ops.reduce_max(rows, axis, True))
         plain = ops.log(ops.reduce_sum(ops.exp(above), axis, False))
         scaled = ops.log(ops.reduce_sum(ops.exp(ops.multiply(above, scale)), axis, False))
-        graph = ov.Model([top.output(0), top.output(1), plain.output(0), scaled.output(0)], [rows, scale], "shortlist")
+        graph = ov.Model(
+            [top.output(0), top.output(1), plain.output(0), scaled.output(0)], [rows, scale], "shortlist"
+        )
         self._request = core.compile_model(
             graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         ).create_infer_request()
@@ -152,8 +158,10 @@ class Shortlist:
     def __call__(
         self, logits: Logits, scale: npt.NDArray[np.float32]
     ) -> tuple[Logits, npt.NDArray[np.int32], Logits, Logits]:
-        """For rows [R, V] and inverse temperatures [R]: values [R, K] and ids [R, K], largest first; and for the
-        logits as they are and times `scale`, log(sum(exp(x - max(x)))) [R] each. Valid until the next call.
+        """Values [R, K] and ids [R, K], largest first, of rows [R, V]; and two sums log(sum(exp(x - max(x)))) [R].
+
+        One sum is of the logits as they are, one of the logits times `scale` [R], the inverse temperatures. All is
+        valid until the next call.
         """
         self._request.set_input_tensor(0, ov.Tensor(logits, shared_memory=True))
         self._request.set_input_tensor(1, ov.Tensor(np.ascontiguousarray(scale.reshape(-1, 1))))
@@ -167,7 +175,9 @@ def _select_rows(model: ov.Model) -> None:
     node = model.get_results()[0].input_value(0).get_node()
     while node.get_type_name() != "MatMul":
         if not node.inputs():
-            raise LoadFailed("the model's output is not a matrix product; convert it with a current exporter")
+            raise LoadFailed(
+                "the model's output is not a matrix product; convert it with a current exporter."
+            )
         node = node.input_value(0).get_node()
     wanted = ops.parameter([-1], np.int64, name="sampled_tokens_indices")
     wanted.get_output_tensor(0).set_names({"sampled_tokens_indices"})

@@ -56,25 +56,31 @@ class Prompts:
                 return self._tokens(request)
             case _:
                 raise Unsupported(
-                    f"model `{self._model}` answers with text only; ask GET /v1/models for one that does this"
+                    f"model `{self._model}` answers with text only; ask GET /v1/models for one that does this."
                 )
 
     def _prompt(self, request: TextRequest) -> Prompt:
         self._check_ids(request)
         ids = list(request.prompt_ids) or self._encode(request)
         if not ids:
-            raise InvalidRequest("`inputs` cannot be empty; send at least one token", param="inputs")
+            raise InvalidRequest("`inputs` cannot be empty; send at least one token.", param="inputs")
         limits = request.limits
         if limits.truncate is not None:
             ids = ids[-limits.truncate :]
         if len(ids) > self._max_input_tokens:
             raise self._too_long(f"the prompt has {len(ids)}")
+        if max(ids) >= self._vocabulary_size:
+            raise InvalidRequest(
+                "the prompt has a token that the tokenizer knows but the model doesn't; send other text."
+            )
         room = self._context_length - len(ids)
         wanted = room if limits.max_new_tokens is None else limits.max_new_tokens
+        if wanted < 1:
+            raise InvalidRequest("`max_new_tokens` must be at least 1.", param="max_new_tokens")
         if wanted > room:
             raise ContextTooLong(
                 f"`inputs` tokens + `max_new_tokens` must be <= {self._context_length}. Given: {len(ids)} `inputs` "
-                f"tokens and {wanted} `max_new_tokens`; shorten the prompt or ask for at most {room} new tokens"
+                f"tokens and {wanted} `max_new_tokens`; shorten the prompt or ask for at most {room} new tokens."
             )
         return Prompt(request, ids, wanted)
 
@@ -82,19 +88,18 @@ class Prompts:
         if request.messages:
             text = self._render(request.messages)
         elif any(isinstance(part, Image) for part in request.prompt):
-            raise Unsupported(f"model `{self._model}` can't see pictures; send text only")
+            raise Unsupported(f"model `{self._model}` can't see pictures; send text only.")
         else:
             text = "".join(part for part in request.prompt if isinstance(part, str))
         # A token spells a bounded number of bytes, so far too long a text is refused before it is read.
-        bytes_wanted = (request.limits.truncate or self._max_input_tokens) * self._longest_token
-        size = len(text.encode("utf-8"))
-        if size > bytes_wanted and request.limits.truncate is None:
-            raise self._too_long(f"the prompt has over {size // self._longest_token}")
+        least = len(text.encode("utf-8", "replace")) // self._longest_token
+        if least > self._max_input_tokens and request.limits.truncate is None:
+            raise self._too_long(f"the prompt has over {least}")
         return self._vocabulary.encode(text, add_special_tokens=not request.messages)
 
     def _render(self, messages: Sequence[Message]) -> str:
         if any(isinstance(part, Image) for message in messages for part in message.parts):
-            raise Unsupported(f"model `{self._model}` can't see pictures; send text only", param="messages")
+            raise Unsupported(f"model `{self._model}` can't see pictures; send text only.", param="messages")
         return self._template.render(messages)
 
     def _tokens(self, request: TokenizeRequest) -> Tokenized:
@@ -106,12 +111,14 @@ class Prompts:
         """Ids outside the vocabulary would touch other rows' memory (vLLM PYSEC-2026-4000)."""
         size = self._vocabulary_size
         if any(not 0 <= id < size for id, _ in request.sampling.logit_bias):
-            raise InvalidRequest(f"`logit_bias` keys must be token ids from 0 to {size - 1}", param="logit_bias")
+            raise InvalidRequest(
+                f"`logit_bias` keys must be token ids from 0 to {size - 1}.", param="logit_bias"
+            )
         if any(not 0 <= id < size for id in request.prompt_ids):
-            raise InvalidRequest(f"`prompt` token ids must be from 0 to {size - 1}", param="prompt")
+            raise InvalidRequest(f"`prompt` token ids must be from 0 to {size - 1}.", param="prompt")
 
     def _too_long(self, given: str) -> ContextTooLong:
         return ContextTooLong(
             f"`inputs` must have at most {self._max_input_tokens} tokens for model `{self._model}`, but {given}; "
-            "shorten the prompt, or set `truncate` where the API has it"
+            "shorten the prompt, or set `truncate` where the API has it."
         )

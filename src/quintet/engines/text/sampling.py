@@ -28,6 +28,15 @@ Shortlist = Callable[[Floats, Floats], tuple[Floats, Floats, Floats, Floats]]
 SHORT = 64
 LONG = 256
 
+MIN_TEMPERATURE = 1e-5
+"""Below this a draw is greedy: the most likely token would win anyway, and 1 / temperature stays a number."""
+
+EDGE = 1e-6
+"""Masses nearer than this are equal: sums in float32 can't tell, and what is drawn must not depend on them."""
+
+MIN_LOGPROB = -9999.0
+"""What is reported for impossible tokens, because JSON has no infinity."""
+
 
 @dataclass(frozen=True, slots=True)
 class Want:
@@ -51,17 +60,19 @@ class Drawn:
 class Table:
     """The parameters of a list of rows as arrays [R]; made once for as long as the same rows run together."""
 
-    def __init__(self, wants: list[Want]) -> None:
+    def __init__(self, wants: list[Want], vocabulary_size: int) -> None:
         """Collect the parameters of `wants`."""
         samplings = [want.sampling for want in wants]
         self.answers = [want.answer for want in wants]
         temperature = np.array([one.temperature for one in samplings])
-        self.top_k = np.array([one.top_k for one in samplings])
-        self.greedy = (temperature == 0) | (self.top_k == 1)
-        self.scale = np.where(self.greedy, 1.0, 1.0 / np.where(temperature == 0, 1.0, temperature))
-        self.top_p = np.array([one.top_p for one in samplings])
+        self.vocabulary_size = vocabulary_size
+        self.top_k = np.array([one.top_k if one.top_k < vocabulary_size else 0 for one in samplings])
+        self.greedy = (temperature < MIN_TEMPERATURE) | (self.top_k == 1)
+        self.scale = 1.0 / np.where(self.greedy, 1.0, temperature)
+        self.top_p = np.array([max(one.top_p, 2 * EDGE) if one.top_p < 1 else 2.0 for one in samplings])
         self.typical_p = np.array([one.typical_p for one in samplings])
         self.min_p = np.array([one.min_p for one in samplings])
+        self.unfiltered = (self.top_k == 0) & (self.top_p >= 1) & (self.typical_p >= 1) & (self.min_p == 0)
         self.logprob = np.array([want.logprob or want.top > 0 for want in wants])
         self.draws = bool((~self.greedy).any())
         self.reports = bool(self.logprob.any())
@@ -100,12 +111,12 @@ class Sampler:
         """Keep the door to the shortlist graphs."""
         self._shortlist = shortlist
         self._wants: list[Want] = []
-        self._table = Table([])
+        self._table = Table([], 1)
 
     def choose(self, logits: Floats, wants: list[Want]) -> list[Drawn]:
         """One token for every row of `logits` [R, V], which is changed in place."""
         if wants != self._wants:
-            self._wants, self._table = list(wants), Table(wants)
+            self._wants, self._table = list(wants), Table(wants, logits.shape[1])
         table = self._table
         report = None
         if table.reports:
@@ -123,11 +134,9 @@ class Sampler:
     def _draw(self, logits: Floats, table: Table) -> Floats:
         size = min(table.size, logits.shape[1])
         values, ids, _, scaled = self._shortlist(size)(logits, table.scale.astype(np.float32))
+        values, ids = order_ties(values, ids)
         uniform = np.array(
-            [
-                answer.random.random() if answer.random is not None else 0.0
-                for answer in table.answers
-            ]
+            [answer.random.random() if answer.random is not None else 0.0 for answer in table.answers]
         )
         slots, short = draw(values, scaled, table, uniform)
         chosen: Floats = ids[np.arange(len(ids)), slots].astype(np.int64)
@@ -144,6 +153,7 @@ class Report:
     def __init__(self, logits: Floats, shortlist: Shortlist, *, keep: bool) -> None:
         """`keep` copies the rows, because they will be changed."""
         values, ids, plain, _ = shortlist(logits, np.ones(len(logits), np.float32))
+        values, ids = order_ties(values, ids)
         self._logits = logits.copy() if keep else logits
         self._norm = values[:, 0] + plain
         self._values = values.copy()
@@ -151,56 +161,72 @@ class Report:
 
     def logprob(self, row: int, id: int) -> float:
         """Natural-log probability of one token in one row."""
-        return min(0.0, float(self._logits[row, id]) - float(self._norm[row]))
+        return _bounded(float(self._logits[row, id]) - float(self._norm[row]))
 
     def top(self, row: int, count: int) -> tuple[tuple[int, float], ...]:
         """The `count` likeliest tokens of one row, as (id, logprob)."""
         ids = self._ids[row, :count].tolist()
         logprobs = (self._values[row, :count] - self._norm[row]).tolist()
-        return tuple((id, min(0.0, logprob)) for id, logprob in zip(ids, logprobs, strict=True))
+        return tuple((id, _bounded(logprob)) for id, logprob in zip(ids, logprobs, strict=True))
 
 
 def draw(values: Floats, scaled: Floats, table: Table, uniform: Floats) -> tuple[Floats, Floats]:
     """Draw from shortlists: values [R, K] largest first, scaled sums [R], uniform numbers [R].
 
-    Returns the chosen slots [R] and which rows [R] need their full row to be drawn right.
+    Returns the chosen slots [R] and which rows [R] need their full row to be drawn right. What is drawn does not
+    depend on K. Rows without filters draw from a canonical order that needs no sorting of the whole vocabulary:
+    the tokens above the SHORT-th logit by probability, then all others by id.
     """
     size = values.shape[1]
-    listed = np.where(table.top_k > 0, table.top_k, size + 1)
+    listed = np.where(table.top_k > 0, table.top_k, table.vocabulary_size)
     within = np.arange(size) < listed[:, None]
     weights = np.exp((values - values[:, :1]).astype(np.float64) * table.scale[:, None]) * within
-    whole = listed <= size
+    open_ended = table.unfiltered & (table.vocabulary_size > SHORT)
+    whole = (listed <= size) & ~open_ended
+    if open_ended.any():
+        weights[open_ended] *= values[open_ended] > values[open_ended, SHORT - 1, None]
     total = np.where(whole, weights.sum(axis=1), np.exp(scaled.astype(np.float64)))
     share = weights / total[:, None]
     cumulated = share.cumsum(axis=1)
     short = ~whole & (
-        ((table.top_p < 1) & (cumulated[:, -1] < table.top_p))
+        (table.top_k > 0)
+        | ((table.top_p < 1) & (cumulated[:, -1] < table.top_p))
         | (table.typical_p < 1)
         | ((table.min_p > 0) & (share[:, -1] >= table.min_p * share[:, 0]))
     )
-    keep = (cumulated - share < table.top_p[:, None]) & within
+    keep = (cumulated - share < table.top_p[:, None] - EDGE) & within
     kept = np.where(keep, share, 0.0)
     for row in np.flatnonzero((table.typical_p < 1) & whole):
         kept[row] = _keep_typical(kept[row], float(table.typical_p[row]))
     kept = np.where(kept >= table.min_p[:, None] * kept.max(axis=1, keepdims=True), kept, 0.0)
-    open_ended = ~whole & (table.top_p >= 1) & (table.min_p == 0)
     mass = np.where(open_ended, 1.0, kept.sum(axis=1))
     running = kept.cumsum(axis=1)
     target = uniform * mass
-    slots = (running <= target[:, None]).sum(axis=1)
     last = size - 1 - (kept[:, ::-1] > 0).argmax(axis=1)
+    slots = np.minimum((running <= target[:, None]).sum(axis=1), last)
     short |= open_ended & (target >= running[:, -1])
-    return np.minimum(slots, last), short
+    if size < table.vocabulary_size:
+        # Which of the tokens that tie with the last one are listed is chance.
+        short |= ~open_ended & (values[np.arange(len(slots)), slots] == values[:, -1])
+    return slots, short
 
 
 def draw_full(logits: Floats, table: Table, row: int, uniform: float) -> int:
-    """Draw one row [V] exactly, over the whole vocabulary in order of probability."""
-    order = np.argsort(-logits, kind="stable")
-    weights = np.exp((logits[order] - logits[order[0]]).astype(np.float64) * table.scale[row])
+    """Draw one row [V] exactly, over the whole vocabulary, in the same order as `draw`."""
+    if table.unfiltered[row] and len(logits) > SHORT:
+        cut = np.partition(logits, -SHORT)[-SHORT]
+        head = np.flatnonzero(logits > cut)
+        tail = np.flatnonzero(~(logits > cut))
+        order = np.concatenate([head[np.argsort(-logits[head], kind="stable")], tail])
+        top = logits.max()
+    else:
+        order = np.argsort(-logits, kind="stable")
+        top = logits[order[0]]
+    weights = np.exp((logits[order] - top).astype(np.float64) * table.scale[row])
     if table.top_k[row] > 0:
         weights[table.top_k[row] :] = 0
     share = weights / weights.sum()
-    share[share.cumsum() - share >= table.top_p[row]] = 0
+    share[share.cumsum() - share >= table.top_p[row] - EDGE] = 0
     if table.typical_p[row] < 1:
         share = _keep_typical(share, float(table.typical_p[row]))
     share[share < table.min_p[row] * share.max()] = 0
@@ -208,6 +234,21 @@ def draw_full(logits: Floats, table: Table, row: int, uniform: float) -> int:
     slot = int((running <= uniform * running[-1]).sum())
     last = int(np.flatnonzero(share)[-1])
     return int(order[min(slot, last)])
+
+
+def order_ties(values: Floats, ids: Floats) -> tuple[Floats, Floats]:
+    """Shortlists [R, K] with equal logits in order of their ids; the compiled graph leaves that to chance.
+
+    Models that compute in 16 bits have many equal logits.
+    """
+    if not (values[:, 1:] == values[:, :-1]).any():
+        return values, ids
+    order = np.lexsort((ids, -values))
+    return values, np.take_along_axis(ids, order, axis=1)
+
+
+def _bounded(logprob: float) -> float:
+    return max(MIN_LOGPROB, min(0.0, logprob))
 
 
 def _keep_typical(share: Floats, mass: float) -> Floats:
@@ -257,4 +298,4 @@ def numpy_shortlist(size: int) -> Shortlist:
 
 def seeded(seed: int, choice: int) -> np.random.Generator:
     """The stream of uniform numbers of one choice; counter-based, so it depends on nothing else."""
-    return np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), choice]))
+    return np.random.Generator(np.random.Philox(key=np.array([seed & (2**64 - 1), choice], np.uint64)))

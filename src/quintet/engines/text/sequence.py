@@ -31,19 +31,16 @@ class Sequence:
     digests: list[bytes] = field(default_factory=list)
     wants_prompt_rows: bool = False
     """Needs the model's output at every prompt position, so no prefix may be skipped."""
-    leader: Sequence | None = None
-    """The sibling that reads the shared prompt first; this one is admitted when it is done."""
+    awaits: bytes = b""
+    """Digest of the block that another sequence is reading for both of them."""
+    counted: int = 0
+    """How many of `tokens` were counted as served to the owner."""
     admitted: bool = False
 
     @property
     def pending(self) -> int:
         """Tokens the model has not read yet; 1 = ordinary decoding."""
         return len(self.tokens) - self.computed
-
-    @property
-    def waits(self) -> bool:
-        """Whether a sibling is still reading the prompt that this one shares."""
-        return self.leader is not None and self.leader.computed < self.leader.prompt_length
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +52,8 @@ class Answer:
     random: np.random.Generator | None = None
     """One stream of uniform numbers per choice: the seed alone decides them."""
     sum_logprob: float = 0.0
+    judged: bool = False
+    """Whether its tokens' log-probabilities are known."""
     generated: int = 0
     reason: FinishReason | None = None
     held: list[Token] = field(default_factory=list)
@@ -76,7 +75,6 @@ class Job:
     started_at: float | None = None
     first_token_at: float | None = None
     prompt_rows: list[PromptToken] = field(default_factory=list)
-    prompt_reported: bool = False
 
     @property
     def done(self) -> bool:
@@ -118,5 +116,3 @@ class Penalized:
             self.ids[slot] = token
             self.count += 1
         self.generated[slot] += 1
-
-

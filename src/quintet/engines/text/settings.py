@@ -43,9 +43,18 @@ class Settings:
         unknown = sorted(set(options) - known)
         if unknown:
             raise LoadFailed(
-                f"unknown option `{unknown[0]}` of model `{model.name}`; the text engine knows {', '.join(sorted(known))}"
+                f"unknown option `{unknown[0]}` of model `{model.name}`; "
+                f"the text engine knows {', '.join(sorted(known))}."
             )
+        for name, value in options.items():
+            kind = type(getattr(cls(), name))
+            if type(value) is not kind:
+                raise LoadFailed(f"option `{name}` of model `{model.name}` must be of type {kind.__name__}.")
         plain = cls(**options)  # type: ignore[arg-type]
+        if plain.max_batch_tokens < 1 or plain.max_sequences < 1:
+            raise LoadFailed(
+                f"`max_batch_tokens` and `max_sequences` of model `{model.name}` must be at least 1."
+            )
         properties: dict[str, str | int] = {}
         if plain.precision:
             properties["INFERENCE_PRECISION_HINT"] = plain.precision

@@ -6,7 +6,6 @@ harmless helpers, no Python objects; a template that loops for ever or writes wi
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -16,17 +15,14 @@ from types import FrameType
 from typing import Any
 
 from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.runtime import Undefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 from quintet.core.content import Image, Message
 from quintet.core.errors import InvalidRequest, LoadFailed
+from quintet.engines.text.sandbox import Sandbox
 from quintet.engines.text.vocabulary import read_json
 
 MAX_SECONDS = 2.0
 MAX_CHARACTERS = 1024 * 1024
-MAX_REPEAT = 1024 * 1024
 
 PLAIN = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -35,35 +31,21 @@ PLAIN = (
 """ChatML, for models that bring no template of their own."""
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, with string repetition and powers bounded as well."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Refuse operations whose result could fill the memory."""
-        if operator == "**":
-            raise SecurityError("powers are not allowed in chat templates")
-        for text, count in ((left, right), (right, left)):
-            if isinstance(text, str | list | tuple) and isinstance(count, int) and len(text) * count > MAX_REPEAT:
-                raise SecurityError("a repetition in the chat template is too long")
-        return super().call_binop(context, operator, left, right)
-
-
 class ChatTemplate:
     """One compiled template."""
 
     def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
         """`bos` and `eos` are the special tokens' texts that templates may write; raises LoadFailed."""
-        environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        environment.filters["tojson"] = _to_json
+        environment = Sandbox()
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
         self._special = {"bos_token": bos, "eos_token": eos}
         try:
             self._template = environment.from_string(source)
         except TemplateError as error:
-            raise LoadFailed("the model's chat template is not valid Jinja; see chat_template.jinja") from error
+            raise LoadFailed(
+                "the model's chat template is not valid Jinja; see chat_template.jinja."
+            ) from error
 
     @classmethod
     def of_directory(cls, directory: Path, tokenizer_config: dict[str, Any]) -> ChatTemplate:
@@ -75,7 +57,9 @@ class ChatTemplate:
             source = named.get("default")
         if source is None:
             source = read_json(directory / "chat_template.json").get("chat_template", PLAIN)
-        return cls(source, bos=_content(tokenizer_config, "bos_token"), eos=_content(tokenizer_config, "eos_token"))
+        return cls(
+            source, bos=_content(tokenizer_config, "bos_token"), eos=_content(tokenizer_config, "eos_token")
+        )
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt text of a conversation; raises InvalidRequest if the template refuses it or takes too long."""
@@ -90,20 +74,39 @@ class ChatTemplate:
                 written.append(piece)
                 size += len(piece)
                 if size > MAX_CHARACTERS:
-                    raise InvalidRequest("`messages` make a prompt of over 1 MiB; send less text", param="messages")
+                    raise InvalidRequest(
+                        "`messages` make a prompt of over 1 MiB; send less text.", param="messages"
+                    )
         except _OutOfTime as error:
             raise InvalidRequest(
-                "the model's chat template needs over 2 s for `messages`; send fewer", param="messages"
+                f"the model's chat template needs over {MAX_SECONDS:g} s for `messages`; send fewer.",
+                param="messages",
             ) from error
         except _Refused as error:
-            raise InvalidRequest(f"the model's chat template refuses `messages`: {error}", param="messages") from error
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise InvalidRequest(
-                "the model's chat template can't render `messages`; check the order of roles", param="messages"
+                f"the model's chat template refuses `messages`: {error}", param="messages"
+            ) from error
+        except _FAULTS as error:
+            raise InvalidRequest(
+                "the model's chat template can't render `messages`; check the order of roles.",
+                param="messages",
             ) from error
         finally:
             sys.settrace(tracer)
         return "".join(written)
+
+
+_FAULTS = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    MemoryError,
+)
+"""What a template that doesn't suit the messages can raise."""
 
 
 class _OutOfTime(BaseException):
@@ -132,19 +135,13 @@ def _refuse(message: object) -> str:
     raise _Refused(str(message)[:200])
 
 
-def _to_json(value: object, indent: int | None = None) -> str:
-    """JSON as chat templates expect it: not HTML-escaped, Unicode kept."""
-    if isinstance(value, Undefined):
-        return "null"
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
 def _as_content(message: Message) -> str | list[dict[str, str]]:
     """Text alone as a string, mixed parts as the list that vision templates iterate over."""
     if not any(isinstance(part, Image) for part in message.parts):
         return message.text
     return [
-        {"type": "image"} if isinstance(part, Image) else {"type": "text", "text": part} for part in message.parts
+        {"type": "image"} if isinstance(part, Image) else {"type": "text", "text": part}
+        for part in message.parts
     ]
 
 

@@ -1,4 +1,4 @@
-"""The model's tokenizer: text to ids, ids to exact bytes and readable text. Reads tokenizer.json, runs no foreign code."""
+"""The model's tokenizer: text to ids, ids to exact bytes and text. Reads tokenizer.json, runs no foreign code."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
-from quintet.core.errors import LoadFailed
+from quintet.core.errors import InvalidRequest, LoadFailed
 from quintet.core.events import TokenSpan
 
 MAX_TOKENIZER_BYTES = 100 * 1024 * 1024
+MAX_SPANS = 131_072
+"""Tokens shown at once: each of them becomes an object here and in the gateway."""
 
 
 class Vocabulary:
@@ -21,31 +23,40 @@ class Vocabulary:
         """Reads tokenizer.json and the configs beside it; raises LoadFailed if they are missing or too large."""
         path = directory / "tokenizer.json"
         if not path.is_file():
-            raise LoadFailed("the model directory has no tokenizer.json; pull or convert the model again")
+            raise LoadFailed("the model directory has no tokenizer.json; pull or convert the model again.")
         if path.stat().st_size > MAX_TOKENIZER_BYTES:
-            raise LoadFailed("tokenizer.json is larger than 100 MB, which no known model needs")
+            raise LoadFailed("tokenizer.json is larger than 100 MB, which no known model needs.")
         self.tokenizer: Tokenizer = Tokenizer.from_file(str(path))
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.size = self.tokenizer.get_vocab_size(with_added_tokens=True)
         added = self.tokenizer.get_added_tokens_decoder()
-        self.special = frozenset(id for id, token in added.items() if token.special)
         described = json.loads(path.read_text("utf-8"))
         self.byte_level = _has_kind(described.get("decoder"), "ByteLevel")
         self.strips_first_space = _has_kind(described.get("decoder"), "Metaspace", "Strip")
         self._bytes = self._spell(added)
         self.config = read_json(directory / "tokenizer_config.json")
         self.eos = self._find_eos(directory)
+        # Some tokenizers don't mark their end token as special; nobody wants to read it all the same.
+        self.special = self.eos | {id for id, token in added.items() if token.special}
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """The ids of a text; special tokens written in it count as such."""
-        encoding: Encoding = self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        # Only the batch calls of tokenizers give up the interpreter's lock; `encode` would stop the stepping
+        # thread, and with it everybody's tokens, for as long as it reads.
+        encoding: Encoding = self.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)[
+            0
+        ]
         ids: list[int] = encoding.ids
         return ids
 
     def spans(self, text: str, *, add_special_tokens: bool) -> tuple[TokenSpan, ...]:
-        """The tokens of a text with the characters they cover."""
-        encoding: Encoding = self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        """The tokens of a text with the characters they cover; raises InvalidRequest if they are too many."""
+        encoding: Encoding = self.tokenizer.encode_batch([text], add_special_tokens=add_special_tokens)[0]
+        if len(encoding) > MAX_SPANS:
+            raise InvalidRequest(
+                f"the text has {len(encoding)} tokens and at most {MAX_SPANS} are shown at once; send it in pieces."
+            )
         return tuple(
             TokenSpan(id, text[start:end] if end > start else self.text(id), start, end)
             for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
@@ -111,7 +122,11 @@ def _has_kind(described: dict[str, Any] | None, *kinds: str) -> bool:
 
 def _byte_level_alphabet() -> dict[str, int]:
     """GPT-2's printable stand-ins for the 256 bytes, as character → byte (openai/gpt-2, encoder.py)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     alphabet = {chr(byte): byte for byte in printable}
     spare = 256
     for byte in range(256):
