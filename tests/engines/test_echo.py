@@ -47,7 +47,7 @@ REQUESTS = [
     ("text", ask("one two three", limits=Limits(max_new_tokens=2))),
     ("text", ask("one two three", limits=Limits(max_new_tokens=20, ignore_eos=True, stop=("o t",)))),
     ("text", ask("one two three", detail=Detail(logprobs=True, top_logprobs=5, prefill=True))),
-    ("text", TextRequest(model="echo", prompt=("raw prompt",), echo=True)),
+    ("text", TextRequest(model="echo", prompt=("raw prompt",))),
     ("text", TextRequest(model="echo", prompt_ids=(1, 2, 3))),
     ("text", TokenizeRequest(model="echo", prompt="a b c")),
     ("vision", TextRequest(model="echo", prompt=("what is", Image(data=b"x")))),

@@ -79,8 +79,6 @@ class TextRequest:
     best_of: int = 1
     """How many to generate; the `n` with the best mean log-probability come back. >= n."""
     skip_special_tokens: bool = True
-    echo: bool = False
-    """Put the prompt's text before the answer (TGI return_full_text, OpenAI completions echo)."""
     owner: str = ""
     """Who asks: set by the service; salts the prefix cache and is the unit of fairness."""
 

@@ -171,7 +171,6 @@ def random_request(source: random.Random) -> TextRequest | TokenizeRequest:
         n=n,
         best_of=best_of,
         owner=source.choice("abc"),
-        echo=source.random() < 0.1,
         sampling=Sampling(
             temperature=source.choice((0, 0.7, 1, 2)),
             top_k=source.choice((0, 0, 5, 100)),

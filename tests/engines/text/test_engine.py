@@ -25,7 +25,7 @@ CONTRACT = [
     ask(ids(70), 5, detail=DETAIL, n=3, best_of=3, sampling=Sampling(seed=1)),
     ask(ids(1), 1, detail=Detail(prefill=True), n=2, best_of=2, sampling=Sampling(seed=1)),
     ask(ids(40), 6, detail=Detail(top_logprobs=2), n=2, best_of=5, sampling=Sampling(temperature=1.5)),
-    ask(ids(33), 30, limits={"stop": ("a", "e", " "), "ignore_eos": False}, echo=True),
+    ask(ids(33), 30, limits={"stop": ("a", "e", " "), "ignore_eos": False}),
     ask(ids(300), 4, detail=Detail(prefill=True), limits={"truncate": 200}),
     TokenizeRequest(model="tiny", prompt="hello world"),
 ]
@@ -116,12 +116,6 @@ def test_mean_logprob_is_that_of_the_tokens(shared: Driver) -> None:
     # A certain token has log-probability 0, which is not the same as unknown.
     certain = only(shared, ask(detail=Detail(logprobs=True), sampling=forced(shared, "hello")))
     assert certain.mean_logprob is not None
-
-
-def test_echo(shared: Driver) -> None:
-    plain = only(shared, ask("hello world")).text
-    outcome = shared.run(ask("hello world", echo=True, n=2, best_of=2, sampling=Sampling(seed=4, top_k=1)))[0]
-    assert [choice.text for choice in outcome.choices] == ["hello world" + plain] * 2
 
 
 def test_truncate_keeps_the_end(shared: Driver) -> None:

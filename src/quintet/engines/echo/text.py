@@ -74,8 +74,7 @@ def text_job(request: TextRequest, model: Model) -> Iterator[list[Event]]:
         mark = vocabulary[0] if vocabulary else "echo"
         vocabulary = [f"{mark}:{number}" for number in range(most)]
     choices = [
-        _Choice(index, request, _take(vocabulary, index, most, endless=endless), prompt)
-        for index in range(request.n)
+        _Choice(index, request, _take(vocabulary, index, most, endless=endless)) for index in range(request.n)
     ]
     return _speak(request, choices, prompt, prompt_tokens)
 
@@ -137,7 +136,6 @@ class _Choice:
     index: int
     request: TextRequest
     plan: tuple[list[str], FinishReason]
-    prompt: str
     position: int = 0
     ended: bool = False
     _held: str = ""
@@ -155,8 +153,6 @@ class _Choice:
         text, stopped = self._release(self._held + word)
         if not stopped and self.position >= len(plan):
             text, self._held = text + self._held, ""
-        if self.request.echo and self.position == 1:
-            text = self.prompt + text
         events: list[Event] = [self._token(word, text)]
         if stopped:
             return events + self._end("stop")

@@ -29,8 +29,6 @@ class Answers:
         text = readable.text
         if answer.reason is not None and not readable.stopped:
             text += answer.detokenizer.finish()
-        if answer.generated == 1 and job.request.echo:
-            text = self._prompt_text(job) + text
         token = self._token(job, answer, drawn, text)
         if job.ranks:
             answer.held.append(token)
@@ -90,8 +88,3 @@ class Answers:
             timings=Timings(queue=started - job.arrived_at, prefill=first - started, decode=now - first),
             seed=job.seed if sampling.temperature > 0 and sampling.top_k != 1 else None,
         )
-
-    def _prompt_text(self, job: Job) -> str:
-        raw = b"".join(self._vocabulary.raw(id) for id in job.prompt if id not in self._vocabulary.special)
-        text = raw.decode("utf-8", "replace")
-        return text.removeprefix(" ") if self._vocabulary.strips_first_space else text
