@@ -1,6 +1,10 @@
-"""What all tests share: asyncio for anyio's plugin, and no way out of this machine."""
+"""What all tests share: asyncio for anyio's plugin, one tiny real model, and no way out of this machine."""
 
 import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,3 +17,22 @@ for _name in [name for name in os.environ if name.startswith("QUINTET_") or name
 def anyio_backend() -> str:
     """Tests marked anyio run on asyncio."""
     return "asyncio"
+
+
+@dataclass
+class TinyModel:
+    """The same weights as a transformers model and as an IR directory."""
+
+    reference: Any
+    directory: Path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """A tiny Llama with random weights, made when the first test needs it: torch takes seconds to import."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The exporter's own deprecations are not ours to fail on.
+        from tests.support.tiny import make_llama
+
+        root = tmp_path_factory.mktemp("tiny")
+        return TinyModel(make_llama(root), root / "ir")

@@ -1,15 +1,18 @@
 """The pure memories of crashes: when to restart, and whom to suspect."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
 from quintet.core.errors import PoisonRequest, RequestTimeout
-from quintet.core.events import Token
+from quintet.core.events import Event, Finished, Token
 from quintet.core.models import Model
 from quintet.core.requests import TextRequest
+from quintet.runtime import frames
 from quintet.runtime.lineup import Lineup
 from quintet.runtime.mailbox import MAX_WAITING_BYTES, MAX_WAITING_EVENTS, Mailbox
+from quintet.runtime.process import WorkerProcess
 from quintet.runtime.quarantine import MAX_DIGESTS, Quarantine, digest_of
 from quintet.runtime.restarts import Restarts
 
@@ -119,13 +122,13 @@ def test_mailbox_hands_over_everything_at_once_then_the_error():
         async with asyncio.TaskGroup() as group:
             taking = group.create_task(mailbox.take())
             await asyncio.sleep(0)
-            mailbox.put(TOKEN, 10)
-            mailbox.put(TOKEN, 10)
+            mailbox.put(TOKEN, 10, 1)
+            mailbox.put(TOKEN, 10, 1)
             assert await taking == [TOKEN, TOKEN]
-        mailbox.put(TOKEN, 10)
+        mailbox.put(TOKEN, 10, 2)
         mailbox.fail(ValueError("first"))
         mailbox.fail(ValueError("second"))
-        mailbox.put(TOKEN, 10)
+        mailbox.put(TOKEN, 10, 3)
         assert await mailbox.take() == [TOKEN]
         with pytest.raises(ValueError, match="first"):
             await mailbox.take()
@@ -137,11 +140,38 @@ def test_mailbox_hands_over_everything_at_once_then_the_error():
 def test_mailbox_is_bounded(count, size):
     async def scene():
         mailbox = Mailbox()
-        for _ in range(count):
+        for frame in range(1, count + 1):
             assert not mailbox.overflowed
-            mailbox.put(TOKEN, size)
+            mailbox.put(TOKEN, size, frame)
         assert mailbox.overflowed
         with pytest.raises(RequestTimeout):
             await mailbox.take()
+
+    asyncio.run(scene())
+
+
+def test_mailbox_takes_a_large_answer_in_one_frame():
+    async def scene():
+        mailbox = Mailbox()
+        for _ in range(MAX_WAITING_EVENTS * 2):
+            mailbox.put(TOKEN, MAX_WAITING_BYTES, 1)
+        assert len(await mailbox.take()) == MAX_WAITING_EVENTS * 2
+        mailbox.put(TOKEN, 10, 2)
+        assert await mailbox.take() == [TOKEN]
+        assert not mailbox.overflowed
+
+    asyncio.run(scene())
+
+
+def test_a_whole_answer_in_one_frame_is_nobody_being_slow():
+    """Ranking holds all of best_of's tokens back until the end."""
+
+    async def scene():
+        worker = WorkerProcess(lambda: 0.0)
+        async with aclosing(worker.run(TextRequest(model="m", prompt=("x",)), "digest")) as answer:
+            events: list[Event] = [*[TOKEN] * (MAX_WAITING_EVENTS + 1), Finished()]
+            frame = frames.batch_frame([(1, event) for event in events])
+            asyncio.get_running_loop().call_soon(worker.data_received, frame)
+            assert await anext(answer) == events
 
     asyncio.run(scene())

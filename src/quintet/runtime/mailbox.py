@@ -9,39 +9,46 @@ from quintet.core.events import Event
 
 MAX_WAITING_EVENTS = 4096
 MAX_WAITING_BYTES = 1024 * 1024
-"""Encoded size of waiting events, finished files not counted."""
+"""Encoded size of waiting events, those that come once a request (files, prompts) not counted."""
 
 
 class Mailbox:
     """Written by the frame reader, read by one generator; one wake-up per frame, however many events it holds.
 
-    A reader that stays too far behind gets an error instead of memory without bound.
+    A reader that stays too far behind gets an error instead of memory without bound. It is judged by what it left
+    waiting when the next frame came: one frame may hold a whole answer, which is nobody's fault.
     """
 
-    __slots__ = ("_bytes", "_error", "_events", "_waiter", "delivered", "overflowed")
+    __slots__ = ("_bytes", "_error", "_events", "_frame", "_waiter", "delivered", "overflowed")
 
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._bytes = 0
+        self._frame = 0
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.delivered = 0
         """How many events ever came."""
         self.overflowed = False
 
-    def put(self, event: Event, size: int) -> None:
-        """Add an event of `size` encoded bytes; `overflowed` turns true when the reader is too slow."""
+    def put(self, event: Event, size: int, frame: int) -> None:
+        """Add an event of `size` encoded bytes; `overflowed` turns true when the reader is too slow.
+
+        `frame` numbers the frame it came in; events of one frame are put one after the other.
+        """
         if self._error is not None:
             return
-        self._events.append(event)
         self.delivered += 1
-        self._bytes += size
-        if len(self._events) > MAX_WAITING_EVENTS or self._bytes > MAX_WAITING_BYTES:
+        is_behind = len(self._events) >= MAX_WAITING_EVENTS or self._bytes >= MAX_WAITING_BYTES
+        if is_behind and frame != self._frame:
             self.overflowed = True
             self._events.clear()
             self.fail(RequestTimeout("The answer was read too slowly, so it was given up; read faster."))
-        else:
-            self._wake()
+            return
+        self._frame = frame
+        self._events.append(event)
+        self._bytes += size
+        self._wake()
 
     def fail(self, error: QuintetError | BaseException) -> None:
         """End the request; what came before is still delivered."""

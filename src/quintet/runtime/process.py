@@ -88,6 +88,7 @@ class WorkerProcess(asyncio.Protocol):
         self.lost_under: dict[str, int] = {}
         """What ran when the worker was lost: digest → events delivered."""
         self._numbers = itertools.count(1)
+        self._frames = 0
 
     @classmethod
     async def start(
@@ -193,6 +194,7 @@ class WorkerProcess(asyncio.Protocol):
     def _receive(self, message: frames.FromWorker) -> None:
         match message:
             case frames.Batch(outputs=outputs):
+                self._frames += 1
                 for number, kind, value in outputs:
                     entry = self._open.get(number)
                     if entry is not None:
@@ -212,7 +214,8 @@ class WorkerProcess(asyncio.Protocol):
             del self._open[number]
             mailbox.fail(output)
             return
-        mailbox.put(output, 0 if kind == frames.MEDIA_KIND else memoryview(value).nbytes)
+        size = 0 if kind in frames.WHOLE_KINDS else memoryview(value).nbytes
+        mailbox.put(output, size, self._frames)
         if mailbox.overflowed:
             del self._open[number]
             self._send(frames.frame(frames.Cancel(number)))

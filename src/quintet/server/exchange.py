@@ -65,9 +65,9 @@ class Exchange:
         return header_values(self.scope, name)
 
     def fail(self, error: QuintetError) -> None:
-        """Note the error that ends this request."""
+        """Note the error that ends this request. What has begun to be answered can't be refused any more."""
         self.error_code = error.code
-        if isinstance(error, _REFUSALS):
+        if isinstance(error, _REFUSALS) and self.first_byte is None:
             self.outcome = "refused"
         elif error.status < 500:
             self.outcome = "client_error"
