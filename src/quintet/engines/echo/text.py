@@ -48,7 +48,9 @@ def check_text(request: TextRequest, model: Model) -> tuple[str, int]:
     longest = model.max_input_tokens or model.context_length - 1
     if count > longest:
         raise ContextTooLong(
-            f"The prompt has {count} tokens, but this model takes at most {longest}; shorten it."
+            f"The prompt has {count} tokens, but this model takes at most {longest}; shorten it.",
+            param="messages" if request.messages else "prompt",
+            facts={"prompt_tokens": count, "max_prompt_tokens": longest},
         )
     return prompt, count
 

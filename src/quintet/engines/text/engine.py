@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from quintet.core.errors import ContextTooLong
 from quintet.core.events import Finished, Prefill, PromptToken, Tokenized
 from quintet.core.models import Model
 from quintet.core.ports import EngineInfo, Output
@@ -22,7 +21,7 @@ from quintet.core.requests import Request
 from quintet.engines.text.answers import Answers
 from quintet.engines.text.blocks import BlockPool
 from quintet.engines.text.detokenize import Detokenizer
-from quintet.engines.text.executor import Chunk, Executor, Logits
+from quintet.engines.text.executor import BLOCK_SIZE, Chunk, Executor, Logits
 from quintet.engines.text.prompts import Prompt, Prompts
 from quintet.engines.text.sampling import SHORT, Drawn, Report, Sampler, Want, seeded
 from quintet.engines.text.scheduler import Batch, Scheduler
@@ -44,7 +43,8 @@ class TextEngine:
         """Load weights, tokenizer and template of `model`."""
         directory = Path(model.path)
         vocabulary = Vocabulary(directory)
-        context_blocks = -(-model.context_length // 16) + 1
+        # One whole context always fits, in the smallest blocks there are; so no request can be too large for it.
+        context_blocks = -(-model.context_length // min(BLOCK_SIZE.values())) + 1
         self.executor = Executor(
             directory,
             device=settings.device,
@@ -96,12 +96,6 @@ class TextEngine:
         if not isinstance(prepared, Prompt):
             raise TypeError("submit takes what prepare returned")
         request = prepared.request
-        blocks = -(-(len(prepared.ids) + prepared.max_new_tokens) // self.executor.block_size)
-        if blocks > self.scheduler.pool.total:
-            raise ContextTooLong(
-                f"`inputs` and `max_new_tokens` need {blocks} KV blocks and the cache has {self.scheduler.pool.total}; "
-                "ask for fewer new tokens."
-            )
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbits(63)
         job = Job(
             id=request_id,

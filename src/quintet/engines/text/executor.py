@@ -24,6 +24,7 @@ Logits = npt.NDArray[np.float32]
 
 BLOCK_SIZE = {"CPU": 32, "GPU": 16}
 """Tokens per KV block, fixed by OpenVINO's kernels."""
+_NUMPY_TYPE = {"q": np.int64, "i": np.int32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,42 +72,43 @@ class Executor:
         self.blocks = self._allocate(cache_bytes, minimum_blocks)
         self._inputs: dict[str, npt.NDArray[Any]] = {}
         """The memory of the input tensors that are set now."""
+        self._longest = np.zeros((), np.int32)
+        self._request.set_tensor("max_context_len", ov.Tensor(self._longest, shared_memory=True))
         self._shortlists: dict[int, Shortlist] = {}
         self._core = core
         self.device = device
 
     def run(self, chunks: Listed[Chunk]) -> Logits:
         """Read the chunks; returns [R, V] logits of the wanted rows, in order, valid until the next call."""
-        ids: array[int] = array("q")
-        blocks: array[int] = array("i")
-        lengths = np.empty(len(chunks), np.int32)
-        past = np.empty(len(chunks), np.int32)
-        held = np.empty(len(chunks), np.int32)
-        rows: array[int] = array("q")
-        for index, chunk in enumerate(chunks):
-            rows.extend([len(ids) + row for row in chunk.rows])
+        # Plain arrays, because between two passes of a small batch every numpy call counts.
+        ids, positions, rows = array("q"), array("q"), array("q")
+        past, begins, blocks, held = array("i"), array("i", [0]), array("i"), array("i", [0])
+        longest = 0
+        for chunk in chunks:
+            first, end = len(ids), chunk.past + len(chunk.ids)
+            rows.extend([first + row for row in chunk.rows])
             ids.extend(chunk.ids)
-            lengths[index] = len(chunk.ids)
-            past[index] = chunk.past
-            held[index] = len(chunk.blocks)
+            positions.extend(range(chunk.past, end))
+            past.append(chunk.past)
+            begins.append(len(ids))
             blocks.extend(chunk.blocks)
-        begins = _cumulate(lengths)
-        positions = np.arange(len(ids), dtype=np.int64) + np.repeat(
-            (past - begins[:-1]).astype(np.int64), lengths
-        )
-        self._set("input_ids", np.frombuffer(ids, np.int64))
+            held.append(len(blocks))
+            longest = max(longest, end)
+        wanted = len(rows)
+        if not rows:
+            rows.append(0)  # An empty gather is not worth a special graph: one unwanted row is cheaper.
+        self._set("input_ids", ids)
         self._set("position_ids", positions)
         self._set("past_lens", past)
         self._set("subsequence_begins", begins)
-        self._set("block_indices_begins", _cumulate(held))
-        self._set("block_indices", np.frombuffer(blocks, np.int32))
-        self._set("max_context_len", np.array((past + lengths).max(), np.int32))
-        # An empty gather is not worth a special graph: one unwanted row is cheaper.
-        self._set("sampled_tokens_indices", np.frombuffer(rows, np.int64) if rows else np.zeros(1, np.int64))
+        self._set("block_indices_begins", held)
+        self._set("block_indices", blocks)
+        self._set("sampled_tokens_indices", rows)
+        self._longest[...] = longest
         # Without share_outputs the binding would copy all logits once more.
         self._request.infer(share_outputs=True)
         logits: Logits = self._request.get_output_tensor(0).data.reshape(-1, self.vocabulary_size)
-        return logits[: len(rows)]
+        return logits[:wanted]
 
     def shortlist(self, size: int) -> Shortlist:
         """A compiled top-`size` graph over rows of logits, made when first asked for."""
@@ -121,14 +123,13 @@ class Executor:
         self.__dict__.pop("_request", None)
         self.__dict__.pop("_compiled", None)
 
-    def _set(self, name: str, values: npt.NDArray[Any]) -> None:
-        """Give the model an input: written into the tensor of the last step if the shape is the same."""
+    def _set(self, name: str, values: array[int]) -> None:
+        """Give the model a list of numbers: written into the tensor of the last step if it is as long."""
         known = self._inputs.get(name)
-        if known is not None and known.shape == values.shape:
-            known[...] = values
-            return
-        held = self._inputs[name] = np.array(values)
-        self._request.set_tensor(name, ov.Tensor(held, shared_memory=True))
+        if known is None or len(known) != len(values):
+            known = self._inputs[name] = np.empty(len(values), _NUMPY_TYPE[values.typecode])
+            self._request.set_tensor(name, ov.Tensor(known, shared_memory=True))
+        known[:] = np.frombuffer(values, known.dtype)
 
     def _allocate(self, cache_bytes: int, minimum_blocks: int) -> int:
         """Set the cache tensors once; returns how many blocks they hold."""
@@ -194,10 +195,3 @@ def _select_rows(model: ov.Model) -> None:
     node.input(0).replace_source_output(rows.output(0))
     model.add_parameters([wanted])
     model.validate_nodes_and_infer_types()
-
-
-def _cumulate(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Start offsets [S + 1] of pieces with these lengths [S]."""
-    begins = np.zeros(len(lengths) + 1, np.int32)
-    np.cumsum(lengths, out=begins[1:])
-    return begins

@@ -15,6 +15,9 @@ from quintet.core.requests import Request, TextRequest, TokenizeRequest
 from quintet.engines.text.template import ChatTemplate
 from quintet.engines.text.vocabulary import Vocabulary
 
+CUT_MARGIN = 4
+"""With `truncate`, text is kept for so many times the tokens that are wanted, each taken as the longest there is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -63,15 +66,17 @@ class Prompts:
         self._check_ids(request)
         ids = list(request.prompt_ids) or self._encode(request)
         if not ids:
-            raise InvalidRequest("`inputs` cannot be empty; send at least one token.", param="inputs")
+            field = _field(request)
+            raise InvalidRequest(f"`{field}` cannot be empty; send at least one token.", param=field)
         limits = request.limits
         if limits.truncate is not None:
             ids = ids[-limits.truncate :]
         if len(ids) > self._max_input_tokens:
-            raise self._too_long(f"the prompt has {len(ids)}")
+            raise self._too_long(request, len(ids))
         if max(ids) >= self._vocabulary_size:
             raise InvalidRequest(
-                "the prompt has a token that the tokenizer knows but the model doesn't; send other text."
+                "the prompt has a token that the tokenizer knows but the model doesn't; send other text.",
+                param=_field(request),
             )
         room = self._context_length - len(ids)
         wanted = room if limits.max_new_tokens is None else limits.max_new_tokens
@@ -79,8 +84,14 @@ class Prompts:
             raise InvalidRequest("`max_new_tokens` must be at least 1.", param="max_new_tokens")
         if wanted > room:
             raise ContextTooLong(
-                f"`inputs` tokens + `max_new_tokens` must be <= {self._context_length}. Given: {len(ids)} `inputs` "
-                f"tokens and {wanted} `max_new_tokens`; shorten the prompt or ask for at most {room} new tokens."
+                f"prompt and answer may have at most {self._context_length} tokens together, but the prompt has "
+                f"{len(ids)} and {wanted} new ones are asked for; shorten the prompt or ask for at most {room}.",
+                param=_field(request),
+                facts={
+                    "prompt_tokens": len(ids),
+                    "new_tokens": wanted,
+                    "context_length": self._context_length,
+                },
             )
         return Prompt(request, ids, wanted)
 
@@ -91,10 +102,14 @@ class Prompts:
             raise Unsupported(f"model `{self._model}` can't see pictures; send text only.")
         else:
             text = "".join(part for part in request.prompt if isinstance(part, str))
-        # A token spells a bounded number of bytes, so far too long a text is refused before it is read.
+        # A token spells a bounded number of bytes, so far too long a text is refused or cut before it is read.
         least = len(text.encode("utf-8", "replace")) // self._longest_token
-        if least > self._max_input_tokens and request.limits.truncate is None:
-            raise self._too_long(f"the prompt has over {least}")
+        truncate = request.limits.truncate
+        if least > self._max_input_tokens and (truncate is None or truncate > self._max_input_tokens):
+            raise self._too_long(request, least, is_exact=False)
+        if truncate is not None:
+            # Generous, because a tokenizer may shorten texts first (NFKC), and reads a torn word in another way.
+            text = text[-CUT_MARGIN * truncate * self._longest_token :]
         return self._vocabulary.encode(text, add_special_tokens=not request.messages)
 
     def _render(self, messages: Sequence[Message]) -> str:
@@ -117,8 +132,16 @@ class Prompts:
         if any(not 0 <= id < size for id in request.prompt_ids):
             raise InvalidRequest(f"`prompt` token ids must be from 0 to {size - 1}.", param="prompt")
 
-    def _too_long(self, given: str) -> ContextTooLong:
+    def _too_long(self, request: TextRequest, tokens: int, *, is_exact: bool = True) -> ContextTooLong:
+        most, given = self._max_input_tokens, f"{tokens}" if is_exact else f"at least {tokens}"
         return ContextTooLong(
-            f"`inputs` must have at most {self._max_input_tokens} tokens for model `{self._model}`, but {given}; "
-            "shorten the prompt, or set `truncate` where the API has it."
+            f"the prompt may have at most {most} tokens for model `{self._model}`, but has {given}; "
+            "shorten it, or set `truncate` where the API has it.",
+            param=_field(request),
+            facts={"prompt_tokens": tokens, "max_prompt_tokens": most} if is_exact else None,
         )
+
+
+def _field(request: TextRequest) -> str:
+    """Where the prompt stands in the request."""
+    return "messages" if request.messages else "prompt"

@@ -75,7 +75,9 @@ class ChatTemplate:
                 size += len(piece)
                 if size > MAX_CHARACTERS:
                     raise InvalidRequest(
-                        "`messages` make a prompt of over 1 MiB; send less text.", param="messages"
+                        "`messages` make a prompt of over 1 MiB; send less text.",
+                        param="messages",
+                        code="context_length_exceeded",
                     )
         except _OutOfTime as error:
             raise InvalidRequest(
