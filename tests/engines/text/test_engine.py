@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 import pytest
@@ -126,6 +127,17 @@ def test_truncate_keeps_the_end(shared: Driver) -> None:
     assert shared.run(ask(ids(600), limits={"truncate": 500}))[0].finished.usage.prompt_tokens == 500
 
 
+def test_truncate_reads_no_more_text_than_it_may_keep(shared: Driver) -> None:
+    """Combining marks are slow to read; two million characters would take seconds, in a thread that others wait for."""
+    end = "hello world é" * 5
+    whole = shared.engine.prompts.prepare(ask("a\u0301" * 2000 + end, limits={"truncate": 20}))
+    began = time.process_time()
+    cut = shared.engine.prompts.prepare(ask("a\u0301" * 1_000_000 + end, limits={"truncate": 20}))
+    assert time.process_time() - began < 0.3
+    assert cut.ids == whole.ids
+    assert len(cut.ids) == 20
+
+
 def test_usage_timings_and_seed(shared: Driver) -> None:
     outcome = shared.run(ask(ids(40, 77), 5, sampling=Sampling(), n=2, best_of=3, owner="usage"))[0]
     usage = outcome.finished.usage
@@ -160,12 +172,21 @@ def test_tokens_of_a_text(shared: Driver) -> None:
 
 def test_context_errors_name_numbers(shared: Driver, tiny: TinyModel) -> None:
     prepare = shared.engine.prepare
-    with pytest.raises(ContextTooLong, match=r"at most 511 tokens .* has 512"):
+    with pytest.raises(ContextTooLong, match=r"at most 511 tokens .* has 512") as raised:
         prepare(ask(ids(512)))
-    with pytest.raises(ContextTooLong, match=r"at most 511 .* over \d+"):
+    assert raised.value.param == "prompt"
+    assert raised.value.facts == {"prompt_tokens": 512, "max_prompt_tokens": 511}
+    with pytest.raises(ContextTooLong, match=r"at most 511 .* at least \d+") as raised:
         prepare(ask("hello " * 100_000))
-    with pytest.raises(ContextTooLong, match=r"<= 512\. Given: 500 `inputs` tokens and 13 .* at most 12"):
+    assert not raised.value.facts, "the number is no more than an estimate"
+    with pytest.raises(ContextTooLong, match=r"at most 511 .* at least \d+"):
+        prepare(ask("hello " * 100_000, limits={"truncate": 512}))
+    with pytest.raises(ContextTooLong, match=r"at most 512 .* has 500 and 13 .* at most 12") as raised:
         prepare(ask(ids(500), 13))
+    assert raised.value.facts == {"prompt_tokens": 500, "new_tokens": 13, "context_length": 512}
+    with pytest.raises(ContextTooLong) as raised:
+        prepare(TextRequest(model="tiny", messages=(Message("user", ("one " * 600,)),)))
+    assert raised.value.param == "messages"
     prepare(ask(ids(500), 12))
     prepare(ask(ids(511), 1))
     engine = open_engine(model_of(tiny, max_input_tokens=50))

@@ -61,12 +61,6 @@ def test_any_rows_in_any_order_of_blocks(tiny: TinyModel, executor: Executor) ->
     assert np.allclose(last, expected[90:], atol=1e-3)
 
 
-def test_shortlists_are_made_once_and_never_longer_than_the_vocabulary(executor: Executor) -> None:
-    short = executor.shortlist(64)
-    assert executor.shortlist(64) is short
-    assert executor.shortlist(10**6).size == executor.vocabulary_size
-
-
 def test_a_directory_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match=r"openvino_model\.xml"):
         Executor(tmp_path, cache_bytes=0)

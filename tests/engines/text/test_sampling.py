@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import random
 from collections import Counter
@@ -11,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 import pytest
 
 from quintet.core.requests import Sampling
-from quintet.engines.text import executor
-from quintet.engines.text.sampling import EDGE, Drawn, Sampler, Shortlist, Want, numpy_shortlist, seeded
+from quintet.engines.text.sampling import EDGE, Drawn, Sampler, Want, seeded
 from quintet.engines.text.sequence import Answer, Penalized, Sequence
+from quintet.engines.text.shortlist import shortlist
 
 Floats = npt.NDArray[Any]
 GRID = 500
@@ -41,17 +39,6 @@ def want(sampling: Sampling, stream: Any, prompt: list[int], answered: list[int]
         for token in answered:
             answer.penalized.add(token)
     return Want(answer, sampling, **more)
-
-
-@functools.cache
-def compiled(vocabulary_size: int, size: int) -> Shortlist:
-    return executor.Shortlist(ov.Core(), vocabulary_size, size)
-
-
-def sampler(kind: str, vocabulary_size: int) -> Sampler:
-    if kind == "numpy":
-        return Sampler(numpy_shortlist)
-    return Sampler(lambda size: compiled(vocabulary_size, min(size, vocabulary_size)))
 
 
 def expected(
@@ -157,16 +144,15 @@ def spread(
     return np.bincount([one.id for one in drawn], minlength=len(row)) / GRID
 
 
-@pytest.mark.parametrize("shortlist", ["numpy", "compiled"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_draw_is_exact(shortlist: str, kind: str) -> None:
+def test_every_draw_is_exact(kind: str) -> None:
     source, numbers = random.Random(kind), np.random.default_rng(5)
     for size in (17, 64, 65, 200, 700):
         for _ in range(3):
             row = rows(kind, size, numbers)
             sampling = random_sampling(source, size)
             prompt, answered = [source.randrange(size) for _ in range(9)], [source.randrange(size)] * 3
-            found = spread(sampler(shortlist, size), row, sampling, prompt, answered)
+            found = spread(Sampler(), row, sampling, prompt, answered)
             assert found == pytest.approx(
                 np.array(expected(row, sampling, prompt, answered)), abs=1.02 / GRID
             ), sampling
@@ -196,7 +182,7 @@ SINGLE = [
 def test_each_parameter_is_exact(sampling: Sampling) -> None:
     row = rows("peaked", 600, np.random.default_rng(1)) / 2
     prompt, answered = [1, 2, 3, 4, 4], [4, 5, 5, 6, int(row.argmax())]
-    found = spread(sampler("compiled", 600), row, sampling, prompt, answered)
+    found = spread(Sampler(), row, sampling, prompt, answered)
     sampling = replace(sampling, temperature=0) if sampling.temperature < 1e-5 else sampling
     assert found == pytest.approx(np.array(expected(row, sampling, prompt, answered)), abs=1.02 / GRID)
 
@@ -209,7 +195,7 @@ def test_many_seeds_give_the_distribution() -> None:
     counts: Counter[int] = Counter()
     for begin in range(0, count, 2000):
         wants = [want(sampling, seeded(begin + seed, 0), [], []) for seed in range(2000)]
-        drawn = sampler("compiled", 300).choose(np.tile(row, (2000, 1)), wants)
+        drawn = Sampler().choose(np.tile(row, (2000, 1)), wants)
         counts.update(one.id for one in drawn)
     assert all(shares[token] > 0 for token in counts)
     kept = [token for token, share in enumerate(shares) if share > 0]
@@ -234,37 +220,37 @@ def draw_all(sampler: Sampler, asked: list[tuple[Floats, Sampling, int]], **more
     return sampler.choose(np.stack([row for row, _, _ in asked]), wants)
 
 
-@pytest.mark.parametrize("shortlist", ["numpy", "compiled"])
 @pytest.mark.parametrize("size", [200, 900])
-def test_a_row_does_not_depend_on_its_neighbours(shortlist: str, size: int) -> None:
+def test_a_row_does_not_depend_on_its_neighbours(size: int) -> None:
     asked = mixed_wants(49, size, random.Random(8), 3)
-    crowd = [one.id for one in draw_all(sampler(shortlist, size), asked)]
-    alone = [draw_all(sampler(shortlist, size), [one])[0].id for one in asked]
+    crowd = [one.id for one in draw_all(Sampler(), asked)]
+    alone = [draw_all(Sampler(), [one])[0].id for one in asked]
     assert alone == crowd
     # A neighbour with a large top_k makes all shortlists long, a greedy one asks for the argmax.
     for other in (Sampling(top_k=100), Sampling(temperature=0), Sampling(top_k=3)):
         pair = [
-            draw_all(
-                sampler(shortlist, size), [(rows("flat", size, np.random.default_rng(0)), other, 0), one]
-            )[1].id
+            draw_all(Sampler(), [(rows("flat", size, np.random.default_rng(0)), other, 0), one])[1].id
             for one in asked
         ]
         assert pair == crowd
 
 
-def test_compiled_and_plain_shortlists_choose_alike() -> None:
-    for seed in range(4):
-        asked = mixed_wants(63, 500, random.Random(seed), seed)
-        assert [one.id for one in draw_all(sampler("numpy", 500), asked)] == [
-            one.id for one in draw_all(sampler("compiled", 500), asked)
-        ]
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [40, 64, 1000, 5003, 49152])
+def test_a_shortlist_is_the_head_of_the_sorted_row(kind: str, size: int) -> None:
+    source = np.random.default_rng(size)
+    logits = np.stack([rows(kind, size, source) for _ in range(3)])
+    for wanted in (1, 64, 256):
+        values, found = shortlist(logits, wanted)
+        expected_ids = np.argsort(-logits, axis=1, kind="stable")[:, :wanted]
+        assert (found == expected_ids).all()
+        assert (values == np.take_along_axis(logits, expected_ids, axis=1)).all()
 
 
-@pytest.mark.parametrize("shortlist", ["numpy", "compiled"])
 @pytest.mark.parametrize("size", [17, 700])
-def test_reported_logprobs_are_the_models_own(shortlist: str, size: int) -> None:
+def test_reported_logprobs_are_the_models_own(size: int) -> None:
     asked = mixed_wants(28, size, random.Random(4), 9)
-    drawn = draw_all(sampler(shortlist, size), asked, logprob=True, top=50)
+    drawn = draw_all(Sampler(), asked, logprob=True, top=50)
     for (row, _, _), one in zip(asked, drawn, strict=True):
         plain = row.astype(np.float64) - row.max()
         with np.errstate(divide="ignore"):
@@ -285,7 +271,7 @@ def test_only_rows_that_ask_get_logprobs() -> None:
         want(Sampling(), Fixed(0.5), [], [], logprob=logprob, top=top)
         for logprob, top in ((False, 0), (True, 0), (False, 3))
     ]
-    drawn = Sampler(numpy_shortlist).choose(np.tile(row, (3, 1)), wants)
+    drawn = Sampler().choose(np.tile(row, (3, 1)), wants)
     assert drawn[0].logprob is None
     assert drawn[1].logprob is not None
     assert [len(one.top) for one in drawn] == [0, 0, 3]
@@ -294,10 +280,7 @@ def test_only_rows_that_ask_get_logprobs() -> None:
 def test_greedy_takes_the_first_of_equals() -> None:
     row = np.array([1, 5, 2, 5, 5], np.float32)
     for sampling in (Sampling(temperature=0), Sampling(top_k=1), Sampling(temperature=1e-300)):
-        assert (
-            Sampler(numpy_shortlist).choose(row[None].copy(), [want(sampling, Fixed(0.99), [], [])])[0].id
-            == 1
-        )
+        assert Sampler().choose(row[None].copy(), [want(sampling, Fixed(0.99), [], [])])[0].id == 1
 
 
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
@@ -306,7 +289,7 @@ def test_the_ends_of_the_uniform_range(uniform: float) -> None:
         row = rows(kind, 300, np.random.default_rng(6))
         for sampling in SINGLE:
             asked = want(sampling, Fixed(uniform), [1], [2])
-            token = sampler("compiled", 300).choose(row[None].copy(), [asked])[0].id
+            token = Sampler().choose(row[None].copy(), [asked])[0].id
             if sampling.temperature >= 0.001:
                 assert expected(row, sampling, [1], [2])[token] > 0
 

@@ -80,6 +80,12 @@ def test_an_endless_template_is_stopped(source: str, monkeypatch: pytest.MonkeyP
     assert time.monotonic() - begun < 1.5
 
 
+def test_a_conversation_too_long_to_render_is_too_long_for_the_context():
+    with pytest.raises(InvalidRequest, match="over 1 MiB") as raised:
+        render("{{ messages[0].content }}", (Message("user", ("x" * (2**20 + 1),)),))
+    assert raised.value.code == "context_length_exceeded"
+
+
 LARGE = "{% set x = 'xxxxxxxxxxxxxxxx' * 65536 %}"  # 1 MiB, which is allowed
 
 

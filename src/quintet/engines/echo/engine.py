@@ -15,9 +15,10 @@ from typing import cast
 
 from quintet.core.errors import QuintetError, Unsupported
 from quintet.core.events import Event, Finished
-from quintet.core.models import Model, Task
+from quintet.core.models import Model
 from quintet.core.ports import EngineInfo, Output
 from quintet.core.requests import (
+    TASKS,
     AnimationRequest,
     ImageRequest,
     Request,
@@ -33,14 +34,6 @@ from quintet.engines.echo.words import VOCABULARY_SIZE
 
 _NAP_SECONDS = 0.002
 """How long a paced step sleeps at most when nothing is due, so that new work and cancels come in quickly."""
-
-_TASKS: dict[type, tuple[Task, ...]] = {
-    TextRequest: ("text", "vision"),
-    TokenizeRequest: ("text", "vision"),
-    ImageRequest: ("image",),
-    AnimationRequest: ("animation",),
-    TranscriptionRequest: ("speech",),
-}
 
 
 def open_engine(model: Model) -> EchoEngine:
@@ -75,7 +68,7 @@ class EchoEngine:
 
     def prepare(self, request: Request) -> Iterator[list[Event]]:
         """The job of a request, checked."""
-        if self.model.task not in _TASKS[type(request)]:
+        if self.model.task not in TASKS[type(request)]:
             raise Unsupported(
                 f"This model is for {self.model.task}; choose one for what you ask.", param="model"
             )
@@ -121,13 +114,13 @@ class EchoEngine:
             case TextRequest():
                 return text_job(request, self.model)
             case TokenizeRequest():
-                return tokenize_job(request, self.model)
+                return tokenize_job(request)
             case ImageRequest():
-                return image_job(request, self.model)
+                return image_job(request)
             case AnimationRequest():
-                return animation_job(request, self.model)
+                return animation_job(request)
             case TranscriptionRequest():
-                return speech_job(request, self.model)
+                return speech_job(request)
 
     def _admit(self, now: float) -> None:
         """Let waiting jobs start while there is room."""

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator
 
 from quintet.core.events import Event, Finished, Media, Progress, Usage
-from quintet.core.models import Model
 from quintet.core.requests import AnimationRequest, ImageRequest
 
 DEFAULT_SIDE, DEFAULT_STEPS, DEFAULT_FRAMES = 64, 4, 4
@@ -15,7 +14,7 @@ DEFAULT_SIDE, DEFAULT_STEPS, DEFAULT_FRAMES = 64, 4, 4
 Colour = tuple[int, int, int]
 
 
-def image_job(request: ImageRequest, model: Model) -> Iterator[list[Event]]:
+def image_job(request: ImageRequest) -> Iterator[list[Event]]:
     """Progress for every step, then the pictures in the order of the prompts."""
     width, height = request.width or DEFAULT_SIDE, request.height or DEFAULT_SIDE
     steps = DEFAULT_STEPS if request.steps is None else request.steps
@@ -37,7 +36,7 @@ def image_job(request: ImageRequest, model: Model) -> Iterator[list[Event]]:
     yield [*last, Finished(usage=usage, seed=seed)]
 
 
-def animation_job(request: AnimationRequest, model: Model) -> Iterator[list[Event]]:
+def animation_job(request: AnimationRequest) -> Iterator[list[Event]]:
     """Progress for every frame, then one GIF."""
     width, height = request.width or DEFAULT_SIDE, request.height or DEFAULT_SIDE
     count = request.frames or DEFAULT_FRAMES

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 from quintet.core.errors import InvalidRequest
 from quintet.core.events import Event, Finished, Progress, Segment, Usage, Word
-from quintet.core.models import Model
 from quintet.core.requests import TranscriptionRequest
 
 SEGMENT_SECONDS = 5.0
@@ -16,7 +15,7 @@ _BYTES_PER_SECOND = 32_000
 """Assumed for files that aren't WAV: 16 kHz, 16 bit, mono."""
 
 
-def speech_job(request: TranscriptionRequest, model: Model) -> Iterator[list[Event]]:
+def speech_job(request: TranscriptionRequest) -> Iterator[list[Event]]:
     """One segment per step."""
     if not request.audio.data:
         raise InvalidRequest("The recording is empty; send an audio file.", param="file")

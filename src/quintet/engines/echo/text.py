@@ -81,7 +81,7 @@ def text_job(request: TextRequest, model: Model) -> Iterator[list[Event]]:
     return _speak(request, choices, prompt, prompt_tokens)
 
 
-def tokenize_job(request: TokenizeRequest, model: Model) -> Iterator[list[Event]]:
+def tokenize_job(request: TokenizeRequest) -> Iterator[list[Event]]:
     """The tokens of a prompt or a rendered conversation, in one step."""
     text = words.render(request.messages) if request.messages else request.prompt
     tokens = words.spans(text)

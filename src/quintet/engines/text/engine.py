@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence as Listed
 from pathlib import Path
 
-import numpy as np
 import openvino as ov
 
 from quintet.core.events import Finished, Prefill, PromptToken, Tokenized
@@ -23,7 +22,7 @@ from quintet.engines.text.blocks import BlockPool
 from quintet.engines.text.detokenize import Detokenizer
 from quintet.engines.text.executor import BLOCK_SIZE, Chunk, Executor, Logits
 from quintet.engines.text.prompts import Prompt, Prompts
-from quintet.engines.text.sampling import SHORT, Drawn, Report, Sampler, Want, seeded
+from quintet.engines.text.sampling import Drawn, Report, Sampler, Want, seeded
 from quintet.engines.text.scheduler import Batch, Scheduler
 from quintet.engines.text.sequence import Answer, Job, Penalized, Sequence
 from quintet.engines.text.settings import Settings
@@ -67,7 +66,7 @@ class TextEngine:
         self.steps = 0
         self._vocabulary = vocabulary
         self._context_length = model.context_length
-        self._sampler = Sampler(self.executor.shortlist)
+        self._sampler = Sampler()
         self._answers = Answers(vocabulary)
         self._jobs: dict[int, Job] = {}
         self._owner_of: dict[Sequence, tuple[Job, Answer, Want]] = {}
@@ -243,7 +242,7 @@ class TextEngine:
         text = self._vocabulary.text
         if chunk.past == 0:
             job.prompt_rows = [PromptToken(job.prompt[0], text(job.prompt[0]))]
-        report = Report(np.ascontiguousarray(logits), self.executor.shortlist(SHORT), keep=False)
+        report = Report(logits, list(range(len(logits))), keep=False)
         for row in range(len(chunk.rows)):
             position = chunk.past + row + 1
             if position < len(job.prompt):
@@ -255,6 +254,5 @@ class TextEngine:
         table = self.scheduler.pool.take()
         blocks = Sequence(owner="", tokens=[], prompt_length=0).blocks
         blocks.append(table)
-        logits = self.executor.run([Chunk([0, 0], 0, blocks, [1])])
-        self.executor.shortlist(SHORT)(logits, np.ones(1, np.float32))
+        self.executor.run([Chunk([0, 0], 0, blocks, [1])])
         self.scheduler.pool.release(table)

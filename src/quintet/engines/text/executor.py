@@ -74,8 +74,6 @@ class Executor:
         """The memory of the input tensors that are set now."""
         self._longest = np.zeros((), np.int32)
         self._request.set_tensor("max_context_len", ov.Tensor(self._longest, shared_memory=True))
-        self._shortlists: dict[int, Shortlist] = {}
-        self._core = core
         self.device = device
 
     def run(self, chunks: Listed[Chunk]) -> Logits:
@@ -110,16 +108,8 @@ class Executor:
         logits: Logits = self._request.get_output_tensor(0).data.reshape(-1, self.vocabulary_size)
         return logits[:wanted]
 
-    def shortlist(self, size: int) -> Shortlist:
-        """A compiled top-`size` graph over rows of logits, made when first asked for."""
-        size = min(size, self.vocabulary_size)
-        if size not in self._shortlists:
-            self._shortlists[size] = Shortlist(self._core, self.vocabulary_size, size)
-        return self._shortlists[size]
-
     def close(self) -> None:
         """Free the model and its cache."""
-        self._shortlists.clear()
         self.__dict__.pop("_request", None)
         self.__dict__.pop("_compiled", None)
 
@@ -143,41 +133,6 @@ class Executor:
             shape = [blocks, *(dimension.get_length() for dimension in list(port.get_partial_shape())[1:])]
             self._request.set_tensor(port.get_any_name(), ov.Tensor(port.get_element_type(), ov.Shape(shape)))
         return int(blocks)
-
-
-class Shortlist:
-    """A small graph over rows of logits [R, V]: the top K, and the sums that turn logits into probabilities."""
-
-    def __init__(self, core: ov.Core, vocabulary_size: int, size: int) -> None:
-        """Compile for the K = `size` largest of `vocabulary_size` logits."""
-        self.size = size
-        rows = ops.parameter([-1, vocabulary_size], np.float32)
-        scale = ops.parameter([-1, 1], np.float32)
-        axis = ops.constant([1], dtype=np.int64)
-        top = ops.topk(rows, ops.constant(size, dtype=np.int32), 1, "max", "value", index_element_type="i32")
-        above = ops.subtract(rows, ops.reduce_max(rows, axis, True))
-        plain = ops.log(ops.reduce_sum(ops.exp(above), axis, False))
-        scaled = ops.log(ops.reduce_sum(ops.exp(ops.multiply(above, scale)), axis, False))
-        graph = ov.Model(
-            [top.output(0), top.output(1), plain.output(0), scaled.output(0)], [rows, scale], "shortlist"
-        )
-        self._request = core.compile_model(
-            graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-        ).create_infer_request()
-
-    def __call__(
-        self, logits: Logits, scale: npt.NDArray[np.float32]
-    ) -> tuple[Logits, npt.NDArray[np.int32], Logits, Logits]:
-        """Values [R, K] and ids [R, K], largest first, of rows [R, V]; and two sums log(sum(exp(x - max(x)))) [R].
-
-        One sum is of the logits as they are, one of the logits times `scale` [R], the inverse temperatures. All is
-        valid until the next call.
-        """
-        self._request.set_input_tensor(0, ov.Tensor(logits, shared_memory=True))
-        self._request.set_input_tensor(1, ov.Tensor(np.ascontiguousarray(scale.reshape(-1, 1))))
-        self._request.infer(share_outputs=True)
-        values, ids, plain, scaled = (self._request.get_output_tensor(index).data for index in range(4))
-        return values, ids, plain, scaled
 
 
 def _select_rows(model: ov.Model) -> None:

@@ -11,7 +11,6 @@ arXiv:2407.01082; repetition penalty Keskar et al. arXiv:1909.05858.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +19,9 @@ import numpy.typing as npt
 
 from quintet.core.requests import Sampling
 from quintet.engines.text.sequence import Answer, Penalized
+from quintet.engines.text.shortlist import log_sum, shortlist
 
 Floats = npt.NDArray[Any]
-Shortlist = Callable[[Floats, Floats], tuple[Floats, Floats, Floats, Floats]]
-"""(logits [R, V], scales [R]) → values [R, K], ids [R, K], log-sum-exp above the maximum plain and scaled [R]."""
 
 SHORT = 64
 LONG = 256
@@ -65,7 +63,6 @@ class Table:
         samplings = [want.sampling for want in wants]
         self.answers = [want.answer for want in wants]
         temperature = np.array([one.temperature for one in samplings])
-        self.vocabulary_size = vocabulary_size
         self.top_k = np.array([one.top_k if one.top_k < vocabulary_size else 0 for one in samplings])
         self.greedy = (temperature < MIN_TEMPERATURE) | (self.top_k == 1)
         self.scale = 1.0 / np.where(self.greedy, 1.0, temperature)
@@ -76,7 +73,15 @@ class Table:
         self.logprob = np.array([want.logprob or want.top > 0 for want in wants])
         self.draws = bool((~self.greedy).any())
         self.reports = bool(self.logprob.any())
-        self.size = LONG if bool(((self.top_k > SHORT) & ~self.greedy).any()) else SHORT
+        size = LONG if bool(((self.top_k > SHORT) & ~self.greedy).any()) else SHORT
+        self.size = min(size, vocabulary_size)
+        self.listed = np.where(self.top_k > 0, self.top_k, vocabulary_size)
+        self.open_ended = self.unfiltered & (vocabulary_size > SHORT)
+        self.whole = (self.listed <= self.size) & ~self.open_ended
+        self.all_whole = bool(self.whole.all())
+        self.any_open = bool(self.open_ended.any())
+        self.any_min_p = bool((self.min_p > 0).any())
+        self.typical_rows = np.flatnonzero((self.typical_p < 1) & self.whole).tolist()
         self._note_penalties(samplings)
         self._note_bias(samplings)
 
@@ -105,11 +110,10 @@ class Table:
 
 
 class Sampler:
-    """Chooses tokens; `shortlist(K)` gives the compiled top-K graph (or `numpy_shortlist` where there is none)."""
+    """Chooses tokens."""
 
-    def __init__(self, shortlist: Callable[[int], Shortlist]) -> None:
-        """Keep the door to the shortlist graphs."""
-        self._shortlist = shortlist
+    def __init__(self) -> None:
+        """Nothing is known before the first rows."""
         self._wants: list[Want] = []
         self._table = Table([], 1)
 
@@ -120,7 +124,7 @@ class Sampler:
         table = self._table
         report = None
         if table.reports:
-            report = Report(logits, self._shortlist(SHORT), keep=table.modifies)
+            report = Report(logits, np.flatnonzero(table.logprob).tolist(), keep=table.modifies)
         if table.modifies:
             _modify(logits, table)
         ids = self._draw(logits, table) if table.draws else logits.argmax(axis=1)
@@ -132,42 +136,39 @@ class Sampler:
         ]
 
     def _draw(self, logits: Floats, table: Table) -> Floats:
-        size = min(table.size, logits.shape[1])
-        values, ids, _, scaled = self._shortlist(size)(logits, table.scale.astype(np.float32))
-        values, ids = order_ties(values, ids)
+        values, ids = shortlist(logits, table.size)
+        scaled = np.zeros(len(logits))
+        for row in np.flatnonzero(~table.whole & ~table.greedy):
+            scaled[row] = log_sum(logits[row], values[row, 0], table.scale[row])
         uniform = np.array(
             [answer.random.random() if answer.random is not None else 0.0 for answer in table.answers]
         )
         slots, short = draw(values, scaled, table, uniform)
-        chosen: Floats = ids[np.arange(len(ids)), slots].astype(np.int64)
+        chosen: Floats = np.where(table.greedy, ids[:, 0], ids[np.arange(len(ids)), slots])
         for row in np.flatnonzero(short & ~table.greedy):
             chosen[row] = draw_full(logits[row], table, int(row), float(uniform[row]))
-        if table.greedy.any():
-            chosen[table.greedy] = logits[table.greedy].argmax(axis=1)
         return chosen
 
 
 class Report:
-    """The model's own log-probabilities of rows of logits [R, V], whatever happens to the rows later."""
+    """The model's own log-probabilities of some rows of logits [R, V], whatever happens to the rows later."""
 
-    def __init__(self, logits: Floats, shortlist: Shortlist, *, keep: bool) -> None:
+    def __init__(self, logits: Floats, rows: list[int], *, keep: bool) -> None:
         """`keep` copies the rows, because they will be changed."""
-        values, ids, plain, _ = shortlist(logits, np.ones(len(logits), np.float32))
-        values, ids = order_ties(values, ids)
-        self._logits = logits.copy() if keep else logits
-        self._norm = values[:, 0] + plain
-        self._values = values.copy()
-        self._ids = ids.copy()
+        self._lines = {row: logits[row].copy() if keep else logits[row] for row in rows}
+        self._norm = {row: _normalizer(line) for row, line in self._lines.items()}
 
     def logprob(self, row: int, id: int) -> float:
         """Natural-log probability of one token in one row."""
-        return _bounded(float(self._logits[row, id]) - float(self._norm[row]))
+        return _bounded(float(self._lines[row][id]) - self._norm[row])
 
     def top(self, row: int, count: int) -> tuple[tuple[int, float], ...]:
         """The `count` likeliest tokens of one row, as (id, logprob)."""
-        ids = self._ids[row, :count].tolist()
-        logprobs = (self._values[row, :count] - self._norm[row]).tolist()
-        return tuple((id, _bounded(logprob)) for id, logprob in zip(ids, logprobs, strict=True))
+        if not count:
+            return ()
+        values, ids = shortlist(self._lines[row][None], count)
+        logprobs = (values[0] - self._norm[row]).tolist()
+        return tuple((id, _bounded(logprob)) for id, logprob in zip(ids[0].tolist(), logprobs, strict=True))
 
 
 def draw(values: Floats, scaled: Floats, table: Table, uniform: Floats) -> tuple[Floats, Floats]:
@@ -178,37 +179,40 @@ def draw(values: Floats, scaled: Floats, table: Table, uniform: Floats) -> tuple
     the tokens above the SHORT-th logit by probability, then all others by id.
     """
     size = values.shape[1]
-    listed = np.where(table.top_k > 0, table.top_k, table.vocabulary_size)
-    within = np.arange(size) < listed[:, None]
+    whole, open_ended = table.whole, table.open_ended
+    within = np.arange(size) < table.listed[:, None]
     weights = np.exp((values - values[:, :1]).astype(np.float64) * table.scale[:, None]) * within
-    open_ended = table.unfiltered & (table.vocabulary_size > SHORT)
-    whole = (listed <= size) & ~open_ended
-    if open_ended.any():
+    if table.any_open:
         weights[open_ended] *= values[open_ended] > values[open_ended, SHORT - 1, None]
-    total = np.where(whole, weights.sum(axis=1), np.exp(scaled.astype(np.float64)))
+    total = weights.sum(axis=1)
+    if not table.all_whole:
+        total = np.where(whole, total, np.exp(scaled))
     share = weights / total[:, None]
     cumulated = share.cumsum(axis=1)
-    short = ~whole & (
+    short = np.zeros(len(values), np.bool_) if table.all_whole else _falls_short(share, cumulated, table)
+    kept = share * (cumulated - share < table.top_p[:, None] - EDGE)
+    for row in table.typical_rows:
+        kept[row] = _keep_typical(kept[row], float(table.typical_p[row]))
+    if table.any_min_p:
+        kept *= kept >= table.min_p[:, None] * kept.max(axis=1, keepdims=True)
+    running = kept.cumsum(axis=1)
+    target = uniform * np.where(open_ended, 1.0, running[:, -1])
+    last = size - 1 - (kept[:, ::-1] > 0).argmax(axis=1)
+    slots = np.minimum((running <= target[:, None]).sum(axis=1), last)
+    if table.any_open:
+        short |= open_ended & (target >= running[:, -1])
+    return slots, short
+
+
+def _falls_short(share: Floats, cumulated: Floats, table: Table) -> Floats:
+    """Which rows [R] have filters that need to see more than their shortlist."""
+    falls: Floats = ~table.whole & (
         (table.top_k > 0)
         | ((table.top_p < 1) & (cumulated[:, -1] < table.top_p))
         | (table.typical_p < 1)
         | ((table.min_p > 0) & (share[:, -1] >= table.min_p * share[:, 0]))
     )
-    keep = (cumulated - share < table.top_p[:, None] - EDGE) & within
-    kept = np.where(keep, share, 0.0)
-    for row in np.flatnonzero((table.typical_p < 1) & whole):
-        kept[row] = _keep_typical(kept[row], float(table.typical_p[row]))
-    kept = np.where(kept >= table.min_p[:, None] * kept.max(axis=1, keepdims=True), kept, 0.0)
-    mass = np.where(open_ended, 1.0, kept.sum(axis=1))
-    running = kept.cumsum(axis=1)
-    target = uniform * mass
-    last = size - 1 - (kept[:, ::-1] > 0).argmax(axis=1)
-    slots = np.minimum((running <= target[:, None]).sum(axis=1), last)
-    short |= open_ended & (target >= running[:, -1])
-    if size < table.vocabulary_size:
-        # Which of the tokens that tie with the last one are listed is chance.
-        short |= ~open_ended & (values[np.arange(len(slots)), slots] == values[:, -1])
-    return slots, short
+    return falls
 
 
 def draw_full(logits: Floats, table: Table, row: int, uniform: float) -> int:
@@ -236,15 +240,10 @@ def draw_full(logits: Floats, table: Table, row: int, uniform: float) -> int:
     return int(order[min(slot, last)])
 
 
-def order_ties(values: Floats, ids: Floats) -> tuple[Floats, Floats]:
-    """Shortlists [R, K] with equal logits in order of their ids; the compiled graph leaves that to chance.
-
-    Models that compute in 16 bits have many equal logits.
-    """
-    if not (values[:, 1:] == values[:, :-1]).any():
-        return values, ids
-    order = np.lexsort((ids, -values))
-    return values, np.take_along_axis(ids, order, axis=1)
+def _normalizer(line: Floats) -> float:
+    """log(sum(exp(line))) of one row [V]."""
+    top = float(line.max())
+    return top + log_sum(line, top, 1.0)
 
 
 def _bounded(logprob: float) -> float:
@@ -280,20 +279,6 @@ def _modify(logits: Floats, table: Table) -> None:
     values -= np.repeat(table.frequency, counts) * generated
     values -= np.repeat(table.presence, counts) * (generated > 0)
     logits[rows, ids] = values
-
-
-def numpy_shortlist(size: int) -> Shortlist:
-    """The shortlist in plain numpy: the reference that the compiled graph is tested against."""
-
-    def shortlist(logits: Floats, scale: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        ids = np.argsort(-logits, axis=1, kind="stable")[:, :size]
-        values = np.take_along_axis(logits, ids, axis=1)
-        above = (logits - values[:, :1]).astype(np.float64)
-        plain = np.log(np.exp(above).sum(axis=1))
-        scaled = np.log(np.exp(above * scale[:, None]).sum(axis=1))
-        return values, ids, plain, scaled
-
-    return shortlist
 
 
 def seeded(seed: int, choice: int) -> np.random.Generator:
