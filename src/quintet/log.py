@@ -97,7 +97,7 @@ class LoggingBridge(logging.Handler):
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; an exception is named, and its traceback kept to debug level."""
+        """Write one record; an exception is named, and its traceback is one more field of the same line."""
         level = next((name for name, value in reversed(LEVELS.items()) if record.levelno >= value), "debug")
         fields: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
         if record.exc_info and record.exc_info[0] is not None:
@@ -110,4 +110,4 @@ def connect_logging(logger: Logger) -> None:
     """Route the standard library's logging through `logger`."""
     root = logging.getLogger()
     root.handlers[:] = [LoggingBridge(logger)]
-    root.setLevel(max(logger.threshold, logging.WARNING))
+    root.setLevel(logging.WARNING)  # `logger` has a threshold of its own, which may change

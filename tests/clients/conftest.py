@@ -1,46 +1,40 @@
 """Other people's clients, unmodified, against a real server with the echo engine."""
 
 import json
-import subprocess
-import textwrap
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.support.server import RunningServer
+from tests.support.clients import run_script
+from tests.support.server import RunningServer, http_request, read_until
 
-CLIENTS = Path(__file__).parents[2] / ".venv-clients"
+MAX_IN_FLIGHT = 4
 
 Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with RunningServer.start(tmp_path_factory.mktemp("home"), limits__max_in_flight=4) as running:
+    with RunningServer.start(tmp_path_factory.mktemp("home"), limits__max_in_flight=MAX_IN_FLIGHT) as running:
         yield running
 
 
 @pytest.fixture
 def run_in(server: RunningServer) -> Run:
-    """Runs a script in the environment of a client and gives back the `result` it leaves, by way of JSON."""
+    """Runs a script in the environment of a client, with `url` for this server."""
+    return partial(run_script, url=server.url)
 
-    def run(environment: str, script: str, **names: str) -> Any:
-        python = CLIENTS / environment / "bin" / "python"
-        assert python.exists(), f"{python} is missing: `make test` installs it"
-        given = {"url": server.url, **names}
-        lines = [f"{name} = {value!r}" for name, value in given.items()]
-        source = "\n".join(["import json", *lines, textwrap.dedent(script), "print(json.dumps(result))"])
-        done = subprocess.run(
-            [python, "-c", source],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env={"HF_HUB_DISABLE_TELEMETRY": "1"},
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
 
-    return run
+@pytest.fixture
+def full_model(server: RunningServer) -> Iterator[str]:
+    """A model that has as many requests in flight as it takes."""
+    body = json.dumps({"inputs": "wait for me !stall@1"}).encode()
+    with ExitStack() as stack:
+        for _ in range(MAX_IN_FLIGHT):
+            connection = stack.enter_context(server.connect())
+            connection.sendall(http_request("POST", "/echo-vision/generate_stream", body))
+            read_until(connection, b"data:")
+        yield "echo-vision"

@@ -80,3 +80,16 @@ def test_errors_by_class(environment: str, call: str, name: str, run_in: Run) ->
         result = [each.__name__ for each in type(error).__mro__]
     """
     assert name in run_in(environment, script)
+
+
+@both
+def test_a_full_model_is_overloaded(environment: str, run_in: Run, full_model: str) -> None:
+    script = """
+    from huggingface_hub import InferenceClient
+    from huggingface_hub.errors import OverloadedError
+    try:
+        result = InferenceClient(f"{url}/{model}/generate").text_generation("one")
+    except OverloadedError:
+        result = "overloaded"
+    """
+    assert run_in(environment, script, model=full_model) == "overloaded"

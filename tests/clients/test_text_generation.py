@@ -81,3 +81,15 @@ def test_async_client(run_in: Run) -> None:
     result = [answer.generated_text.strip() for answer in asyncio.run(ask())]
     """
     assert run_in("tgi", script) == [f"number {i}" for i in range(4)]
+
+
+def test_a_full_model_is_overloaded(run_in: Run, full_model: str) -> None:
+    script = """
+    from text_generation import Client
+    from text_generation.errors import OverloadedError
+    try:
+        result = Client(f"{url}/{model}/generate").generate("one").generated_text
+    except OverloadedError:
+        result = "overloaded"
+    """
+    assert run_in("tgi", script, model=full_model) == "overloaded"

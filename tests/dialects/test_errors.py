@@ -10,6 +10,8 @@ from quintet.core import errors
 from quintet.core.errors import QuintetError, all_errors
 from quintet.dialects.base import Operation
 from quintet.dialects.errors import wait_seconds
+from quintet.dialects.openai import refuse as refuse_in_openai
+from quintet.dialects.tgi import refuse as refuse_in_tgi
 from tests.dialects.wire import OPERATIONS, ask, read_stream
 
 TGI_WORDS = {
@@ -101,5 +103,34 @@ def test_only_validation_errors_get_tgis_prefix() -> None:
         return message
 
     assert text(errors.ContextTooLong("too long")) == "Input validation error: too long"
+    assert text(errors.InvalidRequest("`prompt` is bad")) == "Input validation error: `inputs` is bad"
     assert text(errors.PoisonRequest("poison")) == "poison"
     assert text(errors.ModelNotFound("unknown")) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (
+            {"prompt_tokens": 500, "new_tokens": 13, "context_length": 512},
+            "`inputs` tokens + `max_new_tokens` must be <= 512. "
+            "Given: 500 `inputs` tokens and 13 `max_new_tokens`",
+        ),
+        (
+            {"prompt_tokens": 600, "max_prompt_tokens": 511},
+            "`inputs` must have less than 512 tokens. Given: 600",
+        ),
+        ({}, "too long"),
+    ],
+)
+def test_a_prompt_too_long_in_each_dialects_words(facts: dict[str, int], words: str) -> None:
+    error = errors.ContextTooLong("too long", param="prompt", facts=facts)
+    native = json.loads(refuse_in_tgi(error).body)
+    assert native["error"]["message"] == native["detail"] == "Input validation error: " + words
+    assert (native["error"]["param"], native["error_type"]) == ("inputs", "validation")
+    assert json.loads(refuse_in_openai(error).body)["error"] == {
+        "message": "too long",
+        "type": "invalid_request_error",
+        "param": "prompt",
+        "code": "context_length_exceeded",
+    }

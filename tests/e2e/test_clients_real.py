@@ -307,3 +307,4 @@ def test_a_prompt_too_long_for_tgi_clients(server: RunningServer, path: str) -> 
     for answer in (generate(server, "one " * 600, path), generate(server, path=path, max_new_tokens=512)):
         assert (answer.status, answer.json["error_type"]) == (400, "validation")
         assert answer.json["error"]["message"].startswith("Input validation error: `inputs` ")
+        assert answer.json["error"]["param"] == "inputs"

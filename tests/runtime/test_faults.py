@@ -1,7 +1,9 @@
 """Real workers that are killed, stopped, poisoned and confused; the gateway's side must stay whole."""
 
 import asyncio
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ from quintet.runtime import frames
 from quintet.runtime.process import worker_environment
 from quintet.runtime.service import Deadlines
 from quintet.runtime.supervisor import Patience
+from quintet.runtime.worker import EXIT_ORPHANED, PREPARERS
 from tests.runtime.house import ask, echo, is_alive, open_house, signal_worker, until, within
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +122,85 @@ async def test_watchdog_kills_a_worker_without_progress(how):
         assert isinstance(stream.result(), WorkerLost)
         assert (await within(10, house.answer(ask("back")))).choices[0].text == "back"
         assert not is_alive(before)
+
+
+async def test_watchdog_notices_a_hang_that_every_caller_has_left():
+    async with open_house(echo(), patience=Patience(progress_seconds=1.5)) as house:
+        await house.answer(ask("well"))
+        hanging = ask("!hang")
+        for _ in range(2):
+            before = house.pid
+            with pytest.raises(TimeoutError):
+                await within(0.3, house.answer(hanging))
+            await until(lambda before=before: not is_alive(before), 5, "the hung worker is gone")
+            assert (await within(10, house.answer(ask("back")))).choices[0].text == "back"
+        assert isinstance(await house.ending(hanging), PoisonRequest)
+
+
+async def test_workers_whose_callers_all_left_are_left_alone():
+    async with open_house(echo(tokens_per_second=20), patience=Patience(progress_seconds=0.5)) as house:
+        stream = house.stream(ask("on", endless=True))
+        await anext(stream)
+        before = house.pid
+        await stream.aclose()
+        await asyncio.sleep(1.5)  # nothing is to happen
+        assert (await house.answer(ask("still"))).choices[0].text == "still"
+        assert house.pid == before
+
+
+async def test_a_machine_that_stood_still_is_no_hang():
+    skipped = 0.0
+    async with open_house(echo(tokens_per_second=20), patience=Patience(progress_seconds=2.0)) as house:
+        house.backend._clock = lambda: time.monotonic() + skipped
+        stream = house.stream(ask("on", endless=True))
+        await anext(stream)
+        before = house.pid
+        signal_worker(before, signal.SIGSTOP)
+        skipped = 60.0
+        await asyncio.sleep(1.0)  # the watchdog looks twice
+        signal_worker(before, signal.SIGCONT)
+        assert is_alive(before)
+        for _ in range(20):
+            await within(2, anext(stream))
+        await stream.aclose()
+        assert (house.pid, house.backend.status(house.models[0]).state) == (before, ModelState.READY)
+
+
+async def test_a_gateway_that_died_early_leaves_no_worker():
+    ours, theirs = socket.socketpair()
+    with theirs:
+        model = echo(load_fault="hang")
+        ours.sendall(frames.frame(frames.Open(model, "quintet.engines.echo.engine:open_engine", 20.0)))
+        ours.close()
+        command = [sys.executable, "-m", "quintet.runtime.worker", str(theirs.fileno())]
+        with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as worker:
+            try:
+                assert worker.wait(10) == EXIT_ORPHANED
+            finally:
+                worker.kill()
+
+
+async def test_preparations_nobody_waits_for_are_called_off(tmp_path, monkeypatch):
+    (tmp_path / "slow_prepare.py").write_text(
+        "import time\n"
+        "from quintet.engines.echo.engine import EchoEngine\n"
+        "class Slow(EchoEngine):\n"
+        "    def prepare(self, request):\n"
+        "        time.sleep(0.5)\n"
+        "        return super().prepare(request)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    async with open_house(echo()) as house:
+        house.backend._factories["echo"] = "slow_prepare:Slow"
+        await house.answer(ask("well"))
+        async with asyncio.TaskGroup() as group:
+            leaving = [group.create_task(house.answer(ask(f"leaving {n}"))) for n in range(5 * PREPARERS)]
+            await until(lambda: house.backend.status(house.models[0]).in_flight == len(leaving), 2)
+            for task in leaving:
+                task.cancel()
+        began = time.monotonic()
+        await house.answer(ask("staying"))
+        assert time.monotonic() - began < 1.8, "two preparations that ran, and its own"
 
 
 async def test_preparation_that_hangs_costs_only_its_request():

@@ -105,6 +105,9 @@ def test_requests_through_an_unknown_proxy_are_not_local(start: Start) -> None:
     assert chat(server, None).status == 200
     assert chat(server, None, **{"x-forwarded-for": "127.0.0.1"}).status == 401
     assert chat(server, None, forwarded="for=127.0.0.1").status == 401
+    assert chat(server, None, via="1.1 cache").status == 401
+    assert chat(server, None, **{"x-real-ip": "8.8.8.8"}).status == 401
+    assert chat(server, None, **{"x-forwarded-proto": "https"}).status == 401
 
 
 @pytest.mark.parametrize(

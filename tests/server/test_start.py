@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from quintet.config import Echo, Settings
+from quintet.log import LEVELS, LineWriter, Logger
+from quintet.server.app import build
+from quintet.server.run import Run, _bind
+from quintet.store.keys import open_key_store
 from tests.server.conftest import MakeKey, Start
 from tests.support.server import RunningServer
 
@@ -70,6 +77,28 @@ def test_a_taken_port(tmp_path: Path) -> None:
         line = refusal(tmp_path / "home", port=holder.getsockname()[1])
     assert "already" in line
     assert "QUINTET_PORT" in line
+
+
+def test_of_two_that_start_at_once_only_one_gets_the_port(tmp_path: Path) -> None:
+    with closing(_bind(Settings(home=tmp_path, port=0))) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            _bind(Settings(home=tmp_path, port=port))
+
+
+def test_a_reload_reads_the_home_it_was_started_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUINTET_HOME", str(tmp_path / "elsewhere"))
+    settings = Settings(home=tmp_path, port=0, default_model="echo", echo=Echo(enabled=True))
+    store = open_key_store(settings.database_path, settings.pepper_path)
+    with open(os.devnull, "wb") as nowhere, closing(store.database), closing(_bind(settings)) as listener:
+        run = Run(build(settings, store, Logger(LineWriter(nowhere.fileno()), "error")), listener)
+        (tmp_path / "quintet.toml").write_text(
+            '[auth]\nban_failures = 1\n[limits]\nsockets_per_remote_address = 3\n[log]\nlevel = "warning"\n'
+        )
+        run._reload()
+        assert run._gateway.bans.fail("1.2.3.4")
+        assert run._gateway.sockets_per_address("1.2.3.4") == 3
+        assert run._gateway.logger.threshold == LEVELS["warning"]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +169,7 @@ def test_the_documentation_needs_nothing_from_elsewhere(aliased: RunningServer) 
     text = page.body.decode()
     assert "/v1/chat/completions" in text
     assert "max_tokens" in text
+    assert "max_new_tokens" in text, "a field of an object inside the body"
     assert "<script" not in text
     assert "http" not in text.replace("http://127.0.0.1", "")
     HTMLParser().feed(text)

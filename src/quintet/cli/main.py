@@ -24,7 +24,8 @@ Examples:
 
 app = typer.Typer(
     name="quintet",
-    help="One self-hosted server for text, vision-language, images, animation and speech.\n\n" + EXAMPLES,
+    help="One self-hosted server for generative models, in the API dialects that clients speak.\n\n"
+    + EXAMPLES,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -12,7 +12,8 @@ from quintet.cli import catalog, settings
 
 app = typer.Typer(
     help="See which models there are.\n\n"
-    "A bigger model is any text model exported to OpenVINO IR with past (optimum-cli export openvino). To add one, "
+    "A bigger model is any text model exported to OpenVINO IR with past (`optimum-cli export openvino`, "
+    "which comes with the package optimum-intel). To add one, "
     "write a table into a .toml file in the folder `models` of the data directory and start the server again:\n\n"
     "\b\n"
     "  [my-model]\n"

@@ -33,6 +33,8 @@ field's words, so every dialect renders from the same four facts (reliability ta
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class QuintetError(Exception):
     """Base of all errors that may cross a room's door."""
@@ -51,13 +53,15 @@ class QuintetError(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after: float | None = None,
+        facts: Mapping[str, int] | None = None,
     ) -> None:
-        """`param` names the offending field; `retry_after` is in seconds."""
+        """`param` names the offending field; `retry_after` is in seconds; `facts` are the message's numbers."""
         super().__init__(message)
         self.message = message
         self.code = code or type(self).code
         self.param = param
         self.retry_after = retry_after
+        self.facts: Mapping[str, int] = facts or {}
 
 
 class InvalidRequest(QuintetError):
@@ -67,7 +71,11 @@ class InvalidRequest(QuintetError):
 
 
 class ContextTooLong(InvalidRequest):
-    """Prompt and answer don't fit into the model's context."""
+    """Prompt and answer don't fit into the model's context.
+
+    `facts`, for dialects with words of their own: prompt_tokens with max_prompt_tokens if the prompt alone is too
+    long, else with new_tokens and context_length; none if the prompt's length is not known exactly.
+    """
 
     code = "context_length_exceeded"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from quintet.core.content import Audio, Image, Message
+from quintet.core.models import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,3 +166,12 @@ class TranscriptionRequest:
 
 Request = TextRequest | TokenizeRequest | ImageRequest | AnimationRequest | TranscriptionRequest
 """All that a backend can be asked to do."""
+
+TASKS: dict[type[Request], tuple[Task, ...]] = {
+    TextRequest: ("text", "vision"),
+    TokenizeRequest: ("text", "vision"),
+    ImageRequest: ("image",),
+    AnimationRequest: ("animation",),
+    TranscriptionRequest: ("speech",),
+}
+"""Which models can do what."""

@@ -32,21 +32,20 @@ _DEFAULT_WAIT_SECONDS: tuple[tuple[type[QuintetError], int], ...] = (
 )
 
 
-def error_reply(error: QuintetError, style: Style, *, message: str | None = None) -> Reply:
-    """The answer to a request that failed before its first byte. `message` replaces the error's own."""
-    text = error.message if message is None else message
+def error_reply(error: QuintetError, style: Style) -> Reply:
+    """The answer to a request that failed before its first byte."""
     body = {
-        "error": error_object(error, style, text),
+        "error": error_object(error, style),
         "error_type": error.tgi_type,
-        "detail": text,
+        "detail": error.message,
     }
     return Reply(body=msgspec.json.encode(body), status=error.status, headers=error_headers(error))
 
 
-def error_object(error: QuintetError, style: Style, message: str) -> dict[str, Any]:
+def error_object(error: QuintetError, style: Style) -> dict[str, Any]:
     """What stands under the key `error`."""
     code: str | int = error.code if style == "openai" else error.status
-    return {"message": message, "type": error.kind, "param": error.param, "code": code}
+    return {"message": error.message, "type": error.kind, "param": error.param, "code": code}
 
 
 def error_headers(error: QuintetError) -> tuple[tuple[str, str], ...]:

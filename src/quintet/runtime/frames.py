@@ -66,6 +66,7 @@ class Fault(msgspec.Struct, frozen=True, array_like=True):
     code: str
     param: str | None = None
     retry_after: float | None = None
+    facts: dict[str, int] = {}
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
@@ -193,13 +194,20 @@ def decode_output(kind: int, value: msgspec.Raw) -> Output:
 
 def fault_of(error: errors.QuintetError) -> Fault:
     """A domain error as a value."""
-    return Fault(type(error).__name__, error.message, error.code, error.param, error.retry_after)
+    name = type(error).__name__
+    return Fault(name, error.message, error.code, error.param, error.retry_after, dict(error.facts))
 
 
 def error_of(fault: Fault) -> errors.QuintetError:
     """The domain error that a value stands for; an unknown class becomes `EngineFailed`."""
     kind = _ERRORS.get(fault.name, errors.EngineFailed)
-    return kind(fault.message, code=fault.code, param=fault.param, retry_after=fault.retry_after)
+    return kind(
+        fault.message,
+        code=fault.code,
+        param=fault.param,
+        retry_after=fault.retry_after,
+        facts=fault.facts,
+    )
 
 
 class FrameBuffer:

@@ -85,6 +85,9 @@ class WorkerProcess(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._open: dict[int, tuple[Mailbox, str]] = {}
+        self._left: dict[str, int] = {}
+        """What was cancelled since the worker was last heard: digest → events delivered. A worker that hangs must
+        be noticed, and the request that did it known, even if every caller has left before."""
         self.lost_under: dict[str, int] = {}
         """What ran when the worker was lost: digest → events delivered."""
         self._numbers = itertools.count(1)
@@ -125,8 +128,13 @@ class WorkerProcess(asyncio.Protocol):
         return len(self._open)
 
     def silent_seconds(self) -> float:
-        """How long requests have been waiting without any sign of life."""
-        return self._clock() - self.last_frame if self._open else 0.0
+        """How long requests, or the acknowledgement of a cancel, have been waiting without any sign of life."""
+        return self._clock() - self.last_frame if self._open or self._left else 0.0
+
+    def forgive(self, seconds: float) -> None:
+        """Don't count so many seconds as silence, if any."""
+        if seconds > 0:
+            self.last_frame = min(self.last_frame + seconds, self._clock())
 
     async def run(self, request: Request, digest: str) -> AsyncGenerator[list[Event]]:
         """Events of one request, a frame's worth at a time; raises QuintetError, or `Lost`."""
@@ -137,7 +145,7 @@ class WorkerProcess(asyncio.Protocol):
             data = frames.submit_frame(number, request)
         except frames.FrameError:
             raise PayloadTooLarge("This request is larger than an engine takes; send less at once.") from None
-        if not self._open:
+        if not self._open and not self._left:
             self.last_frame = self._clock()
         self._open[number] = (mailbox, digest)
         try:
@@ -149,6 +157,7 @@ class WorkerProcess(asyncio.Protocol):
                     return
         finally:  # no await here: it must also work while being cancelled
             if self._open.pop(number, None) is not None:
+                self._left[digest] = mailbox.delivered
                 self._send(frames.frame(frames.Cancel(number)))
 
     async def stop(self, grace_seconds: float) -> None:
@@ -177,6 +186,7 @@ class WorkerProcess(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the worker (asyncio calls this)."""
         self.last_frame = self._clock()
+        self._left.clear()
         try:
             for body in self._buffer.feed(data):
                 self._receive(frames.decode_from_worker(body))
@@ -234,6 +244,7 @@ class WorkerProcess(asyncio.Protocol):
             return
         self._refuse(LoadFailed("The model's worker died while loading; the server's log may say why."))
         waiting, self._open = self._open, {}
+        self.lost_under |= self._left
         for mailbox, digest in waiting.values():
             self.lost_under[digest] = max(self.lost_under.get(digest, 0), mailbox.delivered)
             mailbox.fail(Lost(broken=self.broken))

@@ -16,27 +16,11 @@ from quintet.core.events import Event, Finished
 from quintet.core.identity import Principal
 from quintet.core.models import Model, ModelState, ModelStatus, Task
 from quintet.core.ports import Backend, EngineInfo
-from quintet.core.requests import (
-    AnimationRequest,
-    ImageRequest,
-    Request,
-    TextRequest,
-    TokenizeRequest,
-    TranscriptionRequest,
-)
+from quintet.core.requests import TASKS, Request, TextRequest
 from quintet.runtime.admission import Admission
 from quintet.runtime.catalog import Catalog
 from quintet.runtime.merge import merge
 from quintet.runtime.meter import Meter
-
-TASKS: dict[type[Request], tuple[Task, ...]] = {
-    TextRequest: ("text", "vision"),
-    TokenizeRequest: ("text", "vision"),
-    ImageRequest: ("image",),
-    AnimationRequest: ("animation",),
-    TranscriptionRequest: ("speech",),
-}
-"""Which models can do what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

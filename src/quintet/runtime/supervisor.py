@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_RETRY_AFTER_SECONDS = 60.0
 _SECOND_LOOK_SECONDS = 0.1
+_STANDSTILL_SECONDS = 1.0
+"""A look that comes so late means that this process stood still, and the worker maybe with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +193,11 @@ class Supervisor:
     async def _watch(self, worker: WorkerProcess) -> None:
         """Return when the worker is gone; kill it if it stops making progress."""
         limit = self._patience.progress_seconds
+        pause = min(1.0, limit / 4)
         while not worker.down.done():
-            await asyncio.wait({worker.down}, timeout=min(1.0, limit / 4))
+            looked = self._clock()
+            await asyncio.wait({worker.down}, timeout=pause)
+            worker.forgive(self._clock() - looked - pause - _STANDSTILL_SECONDS)
             if worker.silent_seconds() > limit:
                 # If it was the gateway that stood still, the frames lie ready to be read.
                 await asyncio.wait({worker.down}, timeout=_SECOND_LOOK_SECONDS)

@@ -14,6 +14,7 @@ import importlib
 import os
 import queue
 import resource
+import select
 import signal
 import socket
 import sys
@@ -21,7 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from quintet.core.errors import EngineFailed, LoadFailed, QuintetError
@@ -59,6 +60,8 @@ class Worker:
         self._channel = channel
         self._incoming = incoming
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._queued: dict[int, Future[None]] = {}
+        """Preparations that are not over; the reader may still call off those that no preparer has taken up."""
         self._preparing: set[int] = set()
         """Requests that are not prepared yet."""
         self._prepared_since: dict[int, float] = {}
@@ -122,11 +125,18 @@ class Worker:
                     raise frames.FrameError("a model is open already")
                 self._inbox.put(message)  # before its preparation, so that the main thread sees both in order
                 if isinstance(message, frames.Submit):
-                    preparers.submit(self._prepare, engine, message)
+                    self._queue(preparers.submit(self._prepare, engine, message), message.request_id)
+                elif isinstance(message, frames.Cancel) and (queued := self._queued.get(message.request_id)):
+                    queued.cancel()  # else callers that gave up would keep those behind them waiting
         except Exception:  # a broken gateway is as good as a dead one
             traceback.print_exc()
         sys.stderr.flush()
         os._exit(EXIT_ORPHANED)
+
+    def _queue(self, preparation: Future[None], number: int) -> None:
+        """Remember a preparation until it is over."""
+        self._queued[number] = preparation
+        preparation.add_done_callback(lambda _: self._queued.pop(number, None))
 
     def _prepare(self, engine: Engine, message: frames.Submit) -> None:
         """Thread: do the part of a request that needs no engine state."""
@@ -153,15 +163,17 @@ class Worker:
     def _turn(self, engine: Engine) -> bool:
         """Apply what came in, then do one step; False = quit."""
         outputs: list[tuple[int, Output]] = []
+        is_due = False  # every cancel is acknowledged, if only by a sign of life
         for item in self._arrivals(wait=not engine.busy()):
             if isinstance(item, frames.Quit):
                 return False
+            is_due = is_due or isinstance(item, frames.Cancel)
             error = self._apply(engine, item)
             if error is not None:
                 outputs.append(error)
         if engine.busy():
             outputs.extend(self._known(engine.step()))
-        if outputs or self._should_beat():
+        if outputs or is_due or self._should_beat():
             self._send(frames.batch_frame(outputs))
         return True
 
@@ -235,6 +247,13 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def has_hung_up(channel: socket.socket) -> bool:
+    """Whether the other end is closed, whatever lies in between unread."""
+    poll = select.poll()
+    poll.register(channel, 0)
+    return bool(poll.poll(0))
+
+
 def receive(channel: socket.socket) -> Iterator[bytes]:
     """Frame bodies from the gateway until it closes its end."""
     buffer = frames.FrameBuffer()
@@ -247,6 +266,8 @@ def main(arguments: Sequence[str]) -> int:
     die_with_parent()
     sys.setswitchinterval(_SWITCH_SECONDS)
     channel = socket.socket(fileno=int(arguments[0]))
+    if has_hung_up(channel):  # the gateway died before the kernel knew that we are to die with it
+        return EXIT_ORPHANED
     try:
         return Worker(channel, receive(channel)).serve()
     except (StopIteration, BrokenPipeError, ConnectionResetError):

@@ -21,6 +21,7 @@ from quintet.runtime.catalog import Catalog, make_catalog, read_catalog
 from quintet.runtime.local import LocalBackend
 from quintet.runtime.meter import Meter
 from quintet.runtime.service import Deadlines, Service
+from quintet.runtime.supervisor import Patience
 from quintet.server.addresses import AddressBook, parse_address
 from quintet.server.auth import Gatekeeper, accepted_hosts
 from quintet.server.bans import Bans
@@ -134,7 +135,15 @@ def _make_service(settings: Settings, catalog: Catalog, meter: Meter) -> Service
         idle_seconds=settings.deadlines.idle_seconds,
         text_seconds=settings.deadlines.total_seconds,
     )
-    return Service(catalog, LocalBackend(factories=ENGINES), Admission(), meter, deadlines)
+    # Whoever lets answers take longer has models with longer steps; a hung preparation must be blamed in time.
+    usual, first = Patience(), deadlines.first_event_seconds
+    patience = replace(
+        usual,
+        progress_seconds=max(usual.progress_seconds, first, deadlines.idle_seconds),
+        prepare_seconds=min(usual.prepare_seconds, first * 2 / 3),
+    )
+    backend = LocalBackend(patience=patience, factories=ENGINES)
+    return Service(catalog, backend, Admission(), meter, deadlines)
 
 
 def _make_bans(settings: Settings) -> Bans:

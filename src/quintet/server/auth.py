@@ -25,6 +25,15 @@ Policy = Literal["key", "admin"]
 
 PLACEHOLDER = b"local"
 """Client libraries insist on a key; on a server that needs none, this word stands for no key."""
+PROXY_HEADERS = (
+    b"x-forwarded-for",
+    b"forwarded",
+    b"via",
+    b"x-real-ip",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+)
+"""Whatever has one of these came through a proxy, so its sender may be anywhere."""
 QUERY_TOKENS = frozenset({"token", "api_key", "access_token"})
 _BEARER = re.compile(rb"bearer +([!-~]{1,256})", re.IGNORECASE)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
@@ -146,7 +155,7 @@ class Gatekeeper:
     @staticmethod
     def _is_from_here(exchange: Exchange) -> bool:
         """Whether the request comes from this machine itself and not through a proxy on it."""
-        if exchange.headers(b"x-forwarded-for") or exchange.headers(b"forwarded"):
+        if any(exchange.headers(name) for name in PROXY_HEADERS):
             return False
         address = parse_address(exchange.address)
         return address is not None and address.is_loopback

@@ -22,7 +22,7 @@ class Health:
 
     async def health(self, exchange: Exchange) -> Reply:
         """GET /health: the process answers."""
-        return tgi.health_reply(True)
+        return tgi.health_reply()
 
     async def ready(self, exchange: Exchange) -> Reply:
         """GET /ready: requests can be served now."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from quintet.server.endpoint import OperationEndpoint
 from quintet.server.routes import GuardedRoute
 
 _REF = "#/components/schemas/{model}"
+_REFERENCE = re.compile(r'"#/components/schemas/([^"]+)"')
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
 code,pre{font:14px/1.5 ui-monospace,monospace}summary{cursor:pointer;padding:.3rem 0}
@@ -88,22 +91,28 @@ def render_page(document: dict[str, Any]) -> bytes:
 
 
 def _fields(operation: dict[str, Any], document: dict[str, Any]) -> str:
+    """The body's fields as a table, and a table for each object that stands inside it."""
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    schema = _resolve(content.get("schema", {}), document)
+    if "schema" not in content:
+        return "<p>No body.</p>"
+    components = document["components"]["schemas"]
+    names = [content["schema"]["$ref"].rpartition("/")[2]]
+    for name in names:
+        inner = _REFERENCE.findall(json.dumps(components[name]))
+        names.extend(other for other in dict.fromkeys(inner) if other not in names)
+    return "".join(
+        (f"<h4>{html.escape(name)}</h4>" if place else "") + _table(components[name])
+        for place, name in enumerate(names)
+    )
+
+
+def _table(schema: dict[str, Any]) -> str:
     rows = [
         f"<tr><td><code>{html.escape(name)}</code>{' *' if name in schema.get('required', ()) else ''}"
         f"<td>{html.escape(_type(field))}<td>{html.escape(field.get('description', ''))}"
         for name, field in schema.get("properties", {}).items()
     ]
-    if not rows:
-        return "<p>No body.</p>" if "requestBody" not in operation else "<p>A JSON object.</p>"
     return "<table><tr><th>field<th>type<th>meaning" + "".join(rows) + "</table>"
-
-
-def _resolve(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    name = schema.get("$ref", "").rpartition("/")[2]
-    found: dict[str, Any] = document["components"]["schemas"].get(name, schema)
-    return found
 
 
 def _type(field: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from quintet.server.asgi import CONNECTION
+from quintet.server.bans import group_address
 
 MAX_HEADERS = 128
 MAX_HEADER_BYTES = 64 * 1024
@@ -70,15 +71,16 @@ class _GuardedProtocol(HttpToolsProtocol):
         self._discarded_bytes = 0
         self._unsent_bytes = 0
         self._refusal: _Refused | None = None
-        self._peer = ""
+        self._peer = self._group = ""
 
     # Connection
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
-        self.guard.sockets[self._peer] += 1
-        if self.guard.sockets[self._peer] > self.guard.sockets_per_address(self._peer):
+        self._group = group_address(self._peer)  # who has one IPv6 address has 2⁶⁴ of them
+        self.guard.sockets[self._group] += 1
+        if self.guard.sockets[self._group] > self.guard.sockets_per_address(self._peer):
             self._refuse(_Refused(429, "Too many connections from this address. Close some, then try again."))
             return
         _notice_silence(transport.get_extra_info("socket"))
@@ -86,9 +88,9 @@ class _GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_header_timer()
-        self.guard.sockets[self._peer] -= 1
-        if self.guard.sockets[self._peer] <= 0:
-            del self.guard.sockets[self._peer]
+        self.guard.sockets[self._group] -= 1
+        if self.guard.sockets[self._group] <= 0:
+            del self.guard.sockets[self._group]
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import uvicorn
 import uvloop
 
-from quintet.config import ConfigError, Settings, read_settings
+from quintet.config import HOME_VARIABLE, ConfigError, Settings, read_settings
 from quintet.core.errors import QuintetError
 from quintet.log import LEVELS, LineWriter, Logger, connect_logging
 from quintet.runtime.catalog import CatalogError
@@ -75,7 +77,7 @@ class Run:
         self._hurry = asyncio.Event()
         guard = Guard(
             header_seconds=gateway.settings.deadlines.header_seconds,
-            sockets_per_address=gateway.sockets_per_address,
+            sockets_per_address=lambda address: self._gateway.sockets_per_address(address),
             on_refused=gateway.journal.note_refused,
         )
         self._server = _Server(
@@ -159,7 +161,7 @@ class Run:
         """SIGHUP: take over what can change while serving – bans, socket caps and the log level."""
         logger = self._gateway.logger
         try:
-            settings = read_settings()
+            settings = read_settings({**os.environ, HOME_VARIABLE: str(self._gateway.settings.home)})
         except ConfigError as error:
             logger.log("error", "reload", problem=str(error))
             return
@@ -167,6 +169,9 @@ class Run:
         self._gateway.bans.configure(
             failures=auth.ban_failures, ban_seconds=auth.ban_seconds, forget_seconds=auth.forget_seconds
         )
+        # Of the limits, only the socket caps are looked at again.
+        current = self._gateway.settings.model_copy(update={"limits": settings.limits})
+        self._gateway = replace(self._gateway, settings=current)
         logger.threshold = LEVELS[settings.log.level]
         logger.log("info", "reload")
 
@@ -193,6 +198,7 @@ def _bind(settings: Settings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)  # two sockets may be bound to one port, but only one of them may listen
         listener.setblocking(False)
     except BaseException:
         listener.close()

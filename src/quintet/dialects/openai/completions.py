@@ -148,4 +148,4 @@ class CompletionRenderer:
 
     def failure(self, error: QuintetError) -> bytes:
         """An error event; the missing end mark tells the rest."""
-        return sse.data({"error": error_object(error, "openai", error.message)})
+        return sse.data({"error": error_object(error, "openai")})

@@ -18,8 +18,23 @@ _PREFIX = "Input validation error: "
 def refuse(error: QuintetError) -> Reply:
     """An error in TGI's words."""
     if error.tgi_type == "validation" and isinstance(error, InvalidRequest):
-        return error_reply(error, "native", message=_PREFIX + error.message)
+        param = "inputs" if error.param == "prompt" else error.param
+        words = _PREFIX + _message(error)
+        error = InvalidRequest(words, code=error.code, param=param, retry_after=error.retry_after)
     return error_reply(error, "native")
+
+
+def _message(error: QuintetError) -> str:
+    """The error's own message, or TGI's where TGI's clients know one."""
+    match error.facts:
+        case {"prompt_tokens": given, "new_tokens": wanted, "context_length": most}:
+            return (
+                f"`inputs` tokens + `max_new_tokens` must be <= {most}. "
+                f"Given: {given} `inputs` tokens and {wanted} `max_new_tokens`"
+            )
+        case {"prompt_tokens": given, "max_prompt_tokens": most}:
+            return f"`inputs` must have less than {most + 1} tokens. Given: {given}"
+    return error.message.replace("`prompt`", "`inputs`")
 
 
 def _generate(path: str, summary: str, *, streams: bool = False, as_list: bool = False) -> Operation:

@@ -167,7 +167,7 @@ class Report:
         if not count:
             return ()
         values, ids = shortlist(self._lines[row][None], count)
-        logprobs = (values[0] - self._norm[row]).tolist()
+        logprobs = (values[0].astype(np.float64) - self._norm[row]).tolist()
         return tuple((id, _bounded(logprob)) for id, logprob in zip(ids[0].tolist(), logprobs, strict=True))
 
 
