@@ -31,6 +31,9 @@ MAX_OVERHEAD_SHARE = 8
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 """Of a body that goes on after its request was already refused; many clients read the answer only after it."""
 
+MAX_PIPELINED = 4
+"""Requests that may wait behind one that is being answered before no more is read."""
+
 
 @dataclass(kw_only=True)
 class Guard:
@@ -72,6 +75,8 @@ class _GuardedProtocol(HttpToolsProtocol):
         self._unsent_bytes = 0
         self._refusal: _Refused | None = None
         self._peer = self._group = ""
+        self._answered: RequestResponseCycle | None = None
+        """The request that is being answered; `cycle` is the one that came last, which may still have to wait."""
 
     # Connection
 
@@ -92,6 +97,9 @@ class _GuardedProtocol(HttpToolsProtocol):
         if self.guard.sockets[self._group] <= 0:
             del self.guard.sockets[self._group]
         super().connection_lost(exc)
+        if self._answered is not None and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         if self._refusal is not None:
@@ -154,6 +162,13 @@ class _GuardedProtocol(HttpToolsProtocol):
         self._wire_bytes = self._body_bytes = self._discarded_bytes = 0
         super().on_headers_complete()
 
+        if 0 < len(self.pipeline) <= MAX_PIPELINED:
+            self.flow.resume_reading()  # else nobody would notice that the client hung up
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
         if self.cycle.response_complete:
@@ -207,7 +222,8 @@ class _GuardedProtocol(HttpToolsProtocol):
         self._stop_header_timer()
         if self.transport.is_closing():
             return
-        if not (self._is_answering() and self.cycle.response_started):
+        answered = self._answered
+        if answered is None or answered.response_complete or not answered.response_started:
             self.transport.write(_refusal_bytes(refusal, self.guard.methods))
             self.guard.on_refused(refusal.status, self._peer)
         self.transport.close()
