@@ -159,3 +159,9 @@ def test_the_default_model_is_preferred_and_none_is_a_failure() -> None:
         assert choose_model(remote, "big") == "big"
     with answering(b'{"data": []}') as (_, remote), pytest.raises(Failure, match="no models"):
         choose_model(remote, "big")
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"[]", b"{}", b'{"data": 1}'])
+def test_somebody_elses_server(body: bytes) -> None:
+    with answering(body) as (_, remote), pytest.raises(Failure, match="no Quintet server"):
+        remote.models()

@@ -224,12 +224,12 @@ async def test_what_a_model_cannot_do_names_one_that_can():
         assert house.backend.worker_pid(models[0]) is None, "refused before any worker was started"
 
 
-async def test_status_and_info():
+async def test_status():
     async with open_house(echo(), echo("other")) as house:
         assert [status.state.value for status in house.service.models()] == ["installed", "installed"]
-        info = await house.service.info(house.models[0])
-        assert info.context_length == 8192
+        await house.service.ensure_ready(house.models[0])
         assert [status.state.value for status in house.service.models()] == ["ready", "installed"]
+        assert [status.device for status in house.service.models()] == ["CPU", ""]
 
 
 async def test_usage_and_times_are_recorded():

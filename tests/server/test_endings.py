@@ -42,6 +42,33 @@ def named(request: bytes, name: str) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["FIN", "RST"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_client_that_leaves_with_a_request_in_line(server: RunningServer, how: str, at_once: bool) -> None:
+    name = f"first-{how}-{at_once}"
+    first = named(chat_bytes("hello", stream=True, model="paced", max_tokens=8000), name)
+    second = chat_bytes("two")
+    with server.connect() as connection:
+        connection.sendall(first + second if at_once else first)
+        read_until(connection, b"hello")
+        if not at_once:
+            connection.sendall(second)
+            read_until(connection, b"hello")
+        hang_up(connection, how)
+    wait_until(lambda: in_flight(server) == 0, 2)
+    assert server.wait_record(name)["outcome"] == "cancelled"
+    assert not [line for line in server.log if "Traceback" in line]
+
+
+def test_nonsense_behind_a_request_does_not_get_into_its_answer(server: RunningServer) -> None:
+    with server.connect() as connection:
+        connection.sendall(chat_bytes("hello", stream=True, model="paced", max_tokens=8000))
+        received = read_until(connection, b"hello")
+        connection.sendall(chat_bytes("two") + b"nonsense\r\n\r\n")
+        received += read_all(connection)
+    assert received.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
 @pytest.mark.parametrize("model", ["paced", "late"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_frees_its_slot(

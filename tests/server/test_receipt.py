@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
 from collections.abc import Iterator
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.server import ServerState
 
+from quintet.server.protocol import Guard, make_protocol
 from tests.server.conftest import Start
 from tests.support.server import RunningServer, chat_bytes, http_request, read_all, read_until, wait_until
 
@@ -110,6 +115,40 @@ def test_connections_per_address_are_capped(start: Start) -> None:
         for connection in held:
             connection.close()
     wait_until(lambda: status(server) == 200)
+
+
+class Line(asyncio.Transport):
+    """A connection from some address; keeps what is written to it."""
+
+    def __init__(self, peer: str) -> None:
+        super().__init__({"peername": (peer, 1, 0, 0)})
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return bool(self.written)
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_ipv6_network_counts_as_one_address() -> None:
+    guard = Guard(sockets_per_address=lambda _address: 2)
+    lines = [Line(peer) for peer in ("2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1")]
+
+    async def connect() -> None:
+        config = uvicorn.Config(FastAPI(), log_config=None)
+        made = [make_protocol(guard)(config, ServerState(), {}) for _ in lines]
+        for protocol, line in zip(made, lines, strict=True):
+            protocol.connection_made(line)
+        assert [line.written[:12] for line in lines] == [b"", b"", b"HTTP/1.1 429", b""]
+        for protocol in made:
+            protocol.connection_lost(None)
+
+    asyncio.run(connect())
+    assert not guard.sockets
 
 
 def status(server: RunningServer) -> int:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from quintet.config import Echo, Settings
+from quintet.config import Deadlines, Echo, Settings
 from quintet.log import LEVELS, LineWriter, Logger
+from quintet.runtime.local import LocalBackend
 from quintet.server.app import build
 from quintet.server.run import Run, _bind
 from quintet.store.keys import open_key_store
@@ -99,6 +100,23 @@ def test_a_reload_reads_the_home_it_was_started_with(tmp_path: Path, monkeypatch
         assert run._gateway.bans.fail("1.2.3.4")
         assert run._gateway.sockets_per_address("1.2.3.4") == 3
         assert run._gateway.logger.threshold == LEVELS["warning"]
+
+
+def test_longer_waits_for_answers_make_the_watchdog_patient(tmp_path: Path) -> None:
+    patience = []
+    for idle, first in ((30, 30), (120, 90), (5, 3)):
+        settings = Settings(
+            home=tmp_path / str(idle),
+            default_model="echo",
+            echo=Echo(enabled=True),
+            deadlines=Deadlines(idle_seconds=idle, first_byte_seconds=first),
+        )
+        store = open_key_store(settings.database_path, settings.pepper_path)
+        with open(os.devnull, "wb") as nowhere, closing(store.database):
+            backend = build(settings, store, Logger(LineWriter(nowhere.fileno()))).service.backend
+        assert isinstance(backend, LocalBackend)
+        patience.append((backend._patience.progress_seconds, backend._patience.prepare_seconds))
+    assert patience == [(30, 20), (120, 20), (30, 2)]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,10 @@ class Remote:
         except httpx.HTTPError as error:
             raise self._lost(error) from None
         _check(response)
-        return list(response.json()["data"])
+        try:
+            return list(response.json()["data"])
+        except (ValueError, KeyError, TypeError):
+            raise Failure(f"what answers at {self.url} is no Quintet server. Check the address") from None
 
     def answer(self, model: str, messages: Sequence[dict[str, str]]) -> Generator[str]:
         """The pieces of one answer as they arrive; closing the iterator cancels it on the server."""

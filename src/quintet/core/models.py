@@ -63,3 +63,5 @@ class ModelStatus:
     retry_seconds: float | None = None
     """Time until the next attempt to load."""
     in_flight: int = 0
+    device: str = ""
+    """Where the loaded model runs, such as "CPU"; empty while it isn't loaded."""

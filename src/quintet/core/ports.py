@@ -76,10 +76,6 @@ class Backend(Protocol):
         """How the model is doing now."""
         ...
 
-    async def info(self, model: Model) -> EngineInfo:
-        """What the loaded engine says of itself; loads the model if need be."""
-        ...
-
     async def close(self, drain_seconds: float) -> None:
         """Stop all workers, letting work in flight finish for at most so long."""
         ...

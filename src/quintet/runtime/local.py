@@ -11,7 +11,6 @@ from contextlib import aclosing, suppress
 from quintet.core.errors import EngineFailed, ShuttingDown, WorkerLost
 from quintet.core.events import Event
 from quintet.core.models import Model, ModelState, ModelStatus
-from quintet.core.ports import EngineInfo
 from quintet.core.requests import Request
 from quintet.runtime.lineup import Turn
 from quintet.runtime.process import Lost, WorkerProcess
@@ -85,10 +84,6 @@ class LocalBackend:
             is_absent = bool(model.path) and not os.path.isdir(model.path)
             return ModelStatus(model=model, state=ModelState.ABSENT if is_absent else ModelState.INSTALLED)
         return supervisor.status()
-
-    async def info(self, model: Model) -> EngineInfo:
-        """What the loaded engine says of itself; loads the model if need be."""
-        return (await self._supervisor(model).ready()).info
 
     def worker_pid(self, model: Model) -> int | None:
         """Process id of the model's worker, if there is one; for the admin's eyes and for tests."""

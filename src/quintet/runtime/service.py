@@ -15,7 +15,7 @@ from quintet.core.errors import DeadlineExceeded, EngineFailed, NotReady, Unsupp
 from quintet.core.events import Event, Finished
 from quintet.core.identity import Principal
 from quintet.core.models import Model, ModelState, ModelStatus, Task
-from quintet.core.ports import Backend, EngineInfo
+from quintet.core.ports import Backend
 from quintet.core.requests import TASKS, Request, TextRequest
 from quintet.runtime.admission import Admission
 from quintet.runtime.catalog import Catalog
@@ -70,11 +70,6 @@ class Service:
     def status(self, model: Model) -> ModelStatus:
         """How one model is doing, with the requests admitted for it."""
         return replace(self.backend.status(model), in_flight=self.admission.in_flight(model))
-
-    async def info(self, model: Model) -> EngineInfo:
-        """What the loaded engine says of itself; loads the model if need be."""
-        await self.ensure_ready(model)
-        return await self.backend.info(model)
 
     async def ensure_ready(self, model: Model) -> None:
         """Load the model if it isn't; raises NotReady or LoadFailed."""

@@ -85,6 +85,7 @@ class Supervisor:
             reason=self._error.message if self._error else "",
             retry_seconds=pause or None,
             in_flight=self.in_flight,
+            device=self._worker.info.device if self._worker and self._state is ModelState.READY else "",
         )
 
     async def ready(self) -> WorkerProcess:

@@ -161,7 +161,6 @@ class _GuardedProtocol(HttpToolsProtocol):
         self._stop_header_timer()
         self._wire_bytes = self._body_bytes = self._discarded_bytes = 0
         super().on_headers_complete()
-
         if 0 < len(self.pipeline) <= MAX_PIPELINED:
             self.flow.resume_reading()  # else nobody would notice that the client hung up
 

@@ -19,7 +19,7 @@ def info_reply(status: ModelStatus) -> Reply:
                 "model_id": model.name,
                 "model_sha": None,
                 "model_dtype": "auto",
-                "model_device_type": "cpu",
+                "model_device_type": status.device.lower() or None,
                 "model_pipeline_tag": "image-text-to-text" if model.can_see else "text-generation",
                 "max_concurrent_requests": model.max_in_flight,
                 "max_best_of": MAX_BEST_OF,
