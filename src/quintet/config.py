@@ -39,7 +39,9 @@ class Auth(Section):
     """Who may ask, and what happens to addresses that guess."""
 
     local: bool | None = None
-    """Let requests without a key in as the principal `local`. Default: only when bound to a loopback address."""
+    """Let requests without a key in as the principal `local`. Default: only when bound to a loopback address.
+
+    Set it to false behind a proxy or tunnel on the same machine: its clients would count as local."""
     ban_failures: int = Field(default=5, ge=1)
     """The failed key that bans its address."""
     ban_seconds: float = Field(default=300, gt=0)
