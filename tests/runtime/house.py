@@ -138,6 +138,11 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended."""
+    return not is_alive(pid)
+
+
 def signal_worker(pid: int, number: int) -> None:
     """Send a signal."""
     os.kill(pid, number)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -27,7 +28,7 @@ from quintet.runtime.process import worker_environment
 from quintet.runtime.service import Deadlines
 from quintet.runtime.supervisor import Patience
 from quintet.runtime.worker import EXIT_ORPHANED, PREPARERS
-from tests.runtime.house import ask, echo, is_alive, open_house, signal_worker, until, within
+from tests.runtime.house import ask, echo, is_alive, is_gone, open_house, signal_worker, until, within
 
 pytestmark = pytest.mark.anyio
 
@@ -132,7 +133,7 @@ async def test_watchdog_notices_a_hang_that_every_caller_has_left():
             before = house.pid
             with pytest.raises(TimeoutError):
                 await within(0.3, house.answer(hanging))
-            await until(lambda before=before: not is_alive(before), 5, "the hung worker is gone")
+            await until(partial(is_gone, before), 5, "the hung worker is gone")
             assert (await within(10, house.answer(ask("back")))).choices[0].text == "back"
         assert isinstance(await house.ending(hanging), PoisonRequest)
 

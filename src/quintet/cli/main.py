@@ -39,6 +39,15 @@ app.add_typer(keys.app, name="keys")
 app.command("doctor", short_help="Check this machine, and say how to mend what is wrong.")(doctor.doctor)
 
 
+@app.command("pull", hidden=True)
+def pull(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
+    """Not built yet; hidden, and here only because the starter model already names it."""
+    raise Failure(
+        f"can't pull `{name}`: fetching models is not built yet. Convert one yourself and add it to the catalog; "
+        "`quintet models --help` says how."
+    )
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"quintet {__version__}")
