@@ -105,7 +105,7 @@ CATEGORIES = {
     "pets": "cat dog rabbit hamster parrot goldfish".split(),
     "numbers": "one two three four five six seven eight nine ten".split(),
 }
-CATEGORY_NAMES = {"colours": ("colours", "colors"), "days": ("days of the week", "days", "weekdays")}
+CATEGORY_NAMES = {"colours": ("colours", "colors"), "days": ("days", "weekdays")}
 SINGULAR = {
     "fruits": "fruit", "animals": "animal", "colours": "colour", "shapes": "shape", "vegetables": "vegetable",
     "countries": "country", "planets": "planet", "birds": "bird",

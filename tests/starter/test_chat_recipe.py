@@ -6,6 +6,15 @@ import random
 
 import pytest
 
+from starter.chat import (
+    conversations,
+    skills_facts,
+    skills_memory,
+    skills_numbers,
+    skills_talk,
+    skills_text,
+    unknown,
+)
 from starter.chat.chatml import TIDY, UNTIDY, render_prompt, segments, training_segments
 from starter.chat.conversations import DRILL, EVALUATED, SKILLS, WEIGHTS
 from starter.chat.evaluate import as_markdown, macro, measure
@@ -16,6 +25,7 @@ from starter.chat.skills_text import told_right
 from starter.chat.templates import Draw, Split, Wordings, expand, wordings
 from starter.chat.unknown import DONT_KNOW, ask_unknown
 
+SKILL_MODULES = (skills_facts, skills_memory, skills_numbers, skills_talk, skills_text, unknown)
 TRAINING_CONVERSATIONS = 20_000
 FIRST_QUESTIONS = (
     "Hello!", "Hi", "Say hello", "Who are you?", "What can you do?", "What is your name?", "Tell me a joke.",
@@ -51,6 +61,30 @@ def test_the_evaluation_set_is_fixed():
     first = evaluation_set("fact", Split.SLOT)
     evaluation_set.cache_clear()
     assert evaluation_set("fact", Split.SLOT) == first
+
+
+def all_wordings() -> list[Wordings]:
+    found: list[Wordings] = []
+    waiting: list[object] = [
+        value for module in (conversations, *SKILL_MODULES) for value in vars(module).values()
+    ]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Wordings):
+            found.append(value)
+        elif isinstance(value, tuple | list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += value.values()
+    return found
+
+
+def test_no_wording_is_both_seen_and_held_out():
+    found = all_wordings()
+    assert len(found) > 60
+    for choices in found:
+        assert {plainly(text) for text in choices.seen}.isdisjoint(plainly(text) for text in choices.held)
+        assert choices.held
 
 
 def test_every_skill_is_trained_and_evaluated():

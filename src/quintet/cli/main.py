@@ -41,7 +41,12 @@ app.command("doctor", short_help="Check this machine, and say how to mend what i
 
 @app.command("pull", hidden=True)
 def pull(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
-    """Not built yet; hidden, and here only because the starter model already names it."""
+    """Not built yet; hidden, and here only because the starter model already names it.
+
+    \b
+    Examples:
+      quintet pull phi-3
+    """
     raise Failure(
         f"can't pull `{name}`: fetching models is not built yet. Convert one yourself and add it to the catalog; "
         "`quintet models --help` says how."
