@@ -35,8 +35,8 @@ SKILLS: dict[str, Callable[[Draw], Turn]] = {
     "unknown": ask_unknown,
 }
 WEIGHTS: dict[str, float] = {
-    "greeting": 6, "identity": 11, "fun": 3, "arithmetic": 11, "word problem": 9, "compare": 15, "fact": 10, "opposite": 2,
-    "calendar": 8, "translation": 5, "list": 9, "story": 2, "letters": 8, "repeat": 7, "json": 3, "context": 14, "unknown": 6,
+    "greeting": 5, "identity": 8, "fun": 3, "arithmetic": 11, "word problem": 9, "compare": 15, "fact": 10, "opposite": 2,
+    "calendar": 8, "translation": 5, "list": 9, "story": 2, "letters": 8, "repeat": 5, "json": 3, "context": 18, "unknown": 6,
 }  # fmt: skip
 DRILL = "copy drill"
 DRILL_WEIGHT = 4.0
@@ -171,7 +171,7 @@ def sloppy(rng: random.Random, turn: Turn) -> str:
 def training_conversation(rng: random.Random) -> tuple[Message, ...]:
     """A conversation of one to six turns to learn from."""
     draw = Draw(rng, Split.TRAIN)
-    style = rng.choices(("", *STYLES), (66, 14, 10, 10))[0]
+    style = rng.choices(("", *STYLES), (68, 13, 10, 9))[0]
     messages = _opening(draw, style)
     if not style and rng.random() < 0.12:
         return tuple(messages + _memory_messages(draw, sloppy_too=True))

@@ -252,9 +252,9 @@ def ask_context(draw: Draw) -> Turn:
     """A question about a few sentences just given."""
     rng = draw.rng
     count = rng.randint(2, 4)
-    kind = rng.choice(("where", "owner", "owner", "colour"))
+    kind = rng.choice(("where", "who", "who", "colour"))
     chosen = rng.randrange(count)
-    others = {"where": ROOMS, "owner": PEOPLE, "colour": CATEGORIES["colours"]}[kind]
+    others = {"where": ROOMS, "who": PEOPLE, "colour": CATEGORIES["colours"]}[kind]
     objects, values = draw.slot(
         kind, lambda: (tuple(rng.sample(OBJECTS, count)), tuple(rng.sample(others, count)))
     )
@@ -267,10 +267,9 @@ def ask_context(draw: Draw) -> Turn:
             f"The {thing} is in the {value}.",
             f"In the {value}.",
         )
-    elif kind == "owner":
-        text = " ".join(f"The {x} belongs to {y}." for x, y in pairs)
-        question = f"Who does the {thing} belong to?"
-        answer, brief = f"The {thing} belongs to {value}.", f"{value}."
+    elif kind == "who":
+        text = " ".join(f"{y} has {article(x)}." for x, y in pairs)
+        question, answer, brief = f"Who has {article(thing)}?", f"{value} has {article(thing)}.", f"{value}."
     else:
         text = " ".join(f"The {x} is {y}." for x, y in pairs)
         question, answer, brief = (
