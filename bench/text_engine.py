@@ -1,4 +1,4 @@
-"""Our text engine against OpenVINO GenAI's continuous batching, both in this process, taking turns."""
+"""Our text engine against OpenVINO GenAI's continuous batching, each in a process of its own, taking turns."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench import shapes
+from bench.contestant import Contestant
 from bench.table import Table
 from quintet.core.events import Token
 from quintet.core.models import Model
@@ -23,6 +24,7 @@ PROMPT_TOKENS = 64
 NEW_TOKENS = 128
 SAMPLED = Sampling(temperature=0.8, top_k=50, top_p=0.9, repetition_penalty=1.1)
 GREEDY = Sampling(temperature=0)
+SAMPLINGS = {"greedy": GREEDY, "temperature 0.8, top_k 50, top_p 0.9, penalty 1.1": SAMPLED}
 
 
 def prompts(count: int, length: int = PROMPT_TOKENS) -> list[list[int]]:
@@ -107,33 +109,27 @@ def take_turns(rounds: int, *runs: Callable[[], float]) -> list[list[float]]:
     return measured
 
 
-def _ask(run: Callable[[list[list[int]], Sampling], float], count: int, sampling: Sampling) -> float:
-    return run(prompts(count), sampling)
-
-
-def main(rounds: int = 5) -> list[Table]:
+def main(rounds: int = 3) -> list[Table]:
     """Throughput for n = 1, 16, 64, greedy and sampled; the share of sampling in a step."""
-    directory = shapes.smollm2_135m()
-    ours, genai = open_ours(directory), open_genai(directory)
     table = Table(
         "engine",
         "Text engine in process against OpenVINO GenAI in process (new tokens/s, median of rounds; ratio = median "
         "of the rounds' ratios)",
         ("sampling", "n", "ours", "GenAI", "ratio", "asked"),
     )
-    for label, sampling in (
-        ("greedy", GREEDY),
-        ("temperature 0.8, top_k 50, top_p 0.9, penalty 1.1", SAMPLED),
-    ):
+    ours, genai = Contestant("ours"), Contestant("genai")
+    for label in SAMPLINGS:
         for count in (1, 16, 64):
+            turns = rounds * (2 if count == 1 else 1)
             mine, theirs = take_turns(
-                rounds,
-                partial(_ask, partial(run_ours, ours), count, sampling),
-                partial(_ask, partial(run_genai, genai), count, sampling),
+                turns, partial(ours.run, count, label), partial(genai.run, count, label)
             )
             ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
             table.add(label, count, statistics.median(mine), statistics.median(theirs), ratio, "≥ 1.0")
-    return [table, sampling_share(ours), shared_prefix(ours)]
+    ours.close()
+    genai.close()
+    engine = open_ours(shapes.smollm2_135m())
+    return [table, sampling_share(engine), shared_prefix(engine)]
 
 
 def sampling_share(engine: TextEngine) -> Table:

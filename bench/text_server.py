@@ -11,9 +11,10 @@ from typing import Any
 
 from bench import shapes
 from bench.client import Answered, post
+from bench.contestant import Contestant
 from bench.house import House, running
 from bench.table import Table
-from bench.text_engine import GREEDY, NEW_TOKENS, open_genai, prompts, run_genai, take_turns
+from bench.text_engine import NEW_TOKENS, prompts, take_turns
 
 
 def catalog() -> str:
@@ -55,13 +56,9 @@ def run_server(house: House, count: int, *, stream: bool) -> float:
     return count * NEW_TOKENS / seconds
 
 
-def _ask_genai(genai: Any, count: int) -> float:
-    return run_genai(genai, prompts(count), GREEDY)
-
-
-def main(rounds: int = 5) -> list[Table]:
+def main(rounds: int = 2) -> list[Table]:
     """Whole and streamed answers for n = 1, 16, 64."""
-    genai = open_genai(shapes.smollm2_135m())
+    genai = Contestant("genai")
     table = Table(
         "server",
         "Server over HTTP (client on the same two cores) against OpenVINO GenAI in process (new tokens/s, greedy)",
@@ -71,11 +68,12 @@ def main(rounds: int = 5) -> list[Table]:
         for stream, bar in ((False, "≥ 0.95"), (True, "≥ 0.90")):
             for count in (1, 16, 64):
                 mine, theirs = take_turns(
-                    rounds,
+                    rounds * (3 if count == 1 else 1),
                     partial(run_server, house, count, stream=stream),
-                    partial(_ask_genai, genai, count),
+                    partial(genai.run, count, "greedy"),
                 )
                 ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
                 label = "streamed" if stream else "whole"
                 table.add(label, count, statistics.median(mine), statistics.median(theirs), ratio, bar)
+    genai.close()
     return [table]
