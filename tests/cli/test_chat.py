@@ -108,6 +108,8 @@ class Terminal:
         self.shown = b""
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
+            # Started in the background, the tests themselves may have inherited a deaf ear for Ctrl-C.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execve(COMMAND[0], COMMAND, environ(server, home))
 
     def say(self, line: str) -> None:

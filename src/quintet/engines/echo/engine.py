@@ -32,7 +32,7 @@ from quintet.engines.echo.speech import speech_job
 from quintet.engines.echo.text import text_job, tokenize_job
 from quintet.engines.echo.words import VOCABULARY_SIZE
 
-_NAP_SECONDS = 0.002
+_NAP_SECONDS = 0.0005
 """How long a paced step sleeps at most when nothing is due, so that new work and cancels come in quickly."""
 
 
