@@ -5,6 +5,7 @@ In one process they share OpenVINO's threads, which slows both and not alike.
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -51,6 +52,8 @@ def main() -> None:
         run = partial(text_engine.run_ours, text_engine.open_ours(directory))
     else:
         run = partial(text_engine.run_genai, text_engine.open_genai(directory))
+    gc.collect()
+    gc.freeze()  # as a worker does once its model is loaded
     for line in sys.stdin:
         count, name = json.loads(line)
         print(run(text_engine.prompts(count), text_engine.SAMPLINGS[name]), flush=True)
