@@ -19,6 +19,7 @@ from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
 from quintet.core.errors import LoadFailed
+from quintet.engines.text.fusion import join_projections
 
 Logits = npt.NDArray[np.float32]
 
@@ -65,6 +66,7 @@ class Executor:
         model = core.read_model(path)
         paged_attention_transformation(model, False, False, False)
         _select_rows(model)
+        join_projections(model)
         self._compiled = core.compile_model(model, device, properties or {})
         self._request = self._compiled.create_infer_request()
         self.block_size = BLOCK_SIZE.get(device.split(".")[0], 16)

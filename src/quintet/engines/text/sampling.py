@@ -86,16 +86,11 @@ class Table:
         self._note_bias(samplings)
 
     def _note_penalties(self, samplings: list[Sampling]) -> None:
-        penalized = [
+        self.seen: list[tuple[int, Sampling, Penalized]] = [
             (row, one, answer.penalized)
             for row, (one, answer) in enumerate(zip(samplings, self.answers, strict=True))
             if answer.penalized is not None
         ]
-        self.seen: list[Penalized] = [seen for _, _, seen in penalized]
-        self.seen_rows = np.array([row for row, _, _ in penalized], np.int64)
-        self.repetition = np.array([one.repetition_penalty for _, one, _ in penalized], np.float32)
-        self.presence = np.array([one.presence_penalty for _, one, _ in penalized], np.float32)
-        self.frequency = np.array([one.frequency_penalty for _, one, _ in penalized], np.float32)
 
     def _note_bias(self, samplings: list[Sampling]) -> None:
         biased = [(row, id, value) for row, one in enumerate(samplings) for id, value in one.logit_bias]
@@ -267,18 +262,18 @@ def _modify(logits: Floats, table: Table) -> None:
     """Apply bias and penalties in place, touching only the tokens they concern."""
     if table.bias_rows.size:
         logits[table.bias_rows, table.bias_ids] += table.bias_values
-    if not table.seen:
-        return
-    counts = np.array([seen.count for seen in table.seen])
-    ids = np.concatenate([seen.ids[: seen.count] for seen in table.seen])
-    generated = np.concatenate([seen.generated[: seen.count] for seen in table.seen])
-    rows = np.repeat(table.seen_rows, counts)
-    repetition = np.repeat(table.repetition, counts)
-    values = logits[rows, ids]
-    values = np.where(values > 0, values / repetition, values * repetition)
-    values -= np.repeat(table.frequency, counts) * generated
-    values -= np.repeat(table.presence, counts) * (generated > 0)
-    logits[rows, ids] = values
+    # Row by row: a penalised row has few distinct tokens, and joining the rows costs more than it saves.
+    for row, one, seen in table.seen:
+        line, ids = logits[row], seen.ids[: seen.count]
+        values = line[ids]
+        factor = np.float32(one.repetition_penalty)
+        if factor != 1:
+            values = np.where(values > 0, values / factor, values * factor)
+        if one.frequency_penalty or one.presence_penalty:
+            generated = seen.generated[: seen.count]
+            values -= np.float32(one.frequency_penalty) * generated
+            values -= np.float32(one.presence_penalty) * (generated > 0)
+        line[ids] = values
 
 
 def seeded(seed: int, choice: int) -> np.random.Generator:
