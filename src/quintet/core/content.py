@@ -24,11 +24,26 @@ Part = str | Image
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One function that the model asked to be called; `arguments` is a JSON object as text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation; `parts` keep the order in which text and pictures were sent."""
 
     role: Role
     parts: tuple[Part, ...]
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What the assistant asked for in this turn."""
+    tool_call_id: str = ""
+    """In a tool message: the call that it answers."""
+    name: str = ""
+    """In a tool message: the function that answered, if the caller said so."""
 
     @property
     def text(self) -> str:

@@ -1,17 +1,19 @@
 """What engines answer: one small grammar for all modalities, and its only fold.
 
-Grammar: any number of `Prefill`, `Token`, `Stopped`, `Tokenized`, `Progress`, `Media`, `Segment`, then exactly
-one `Finished`. A failure is an exception, never an event.
+Grammar: any number of `Prefill`, `Token`, `ToolCallPart`, `Stopped`, `Tokenized`, `Embedding`, `Progress`, `Media`,
+`Segment`, then exactly one `Finished`. A failure is an exception, never an event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-FinishReason = Literal["stop", "eos", "length"]
-"""Why a choice ended: a stop string, the model's end-of-sequence token, or a length limit."""
+from quintet.core.content import ToolCall
+
+FinishReason = Literal["stop", "eos", "length", "tool_calls"]
+"""Why a choice ended: a stop string, the model's end-of-sequence token, a length limit, or to have tools called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,20 @@ class Token:
     logprob: float | None = None
     raw: bytes = b""
     top: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallPart:
+    """A piece of a tool call of one choice. The first piece of a call has `id` and `name`, the others add `arguments`.
+
+    `index` numbers the calls of a choice from 0. The tokens that spell a call still come as `Token`s, with empty text.
+    """
+
+    choice: int
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +97,14 @@ class Tokenized:
 
     tokens: tuple[TokenSpan, ...]
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The vector of the `index`-th input: little-endian float32, unit length."""
+
+    index: int
+    vector: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +183,9 @@ class Finished:
     """The seed that reproduces the answer; None if nothing was drawn at random."""
 
 
-Event = Prefill | Token | Stopped | Tokenized | Progress | Media | Segment | Finished
+Event = (
+    Prefill | Token | ToolCallPart | Stopped | Tokenized | Embedding | Progress | Media | Segment | Finished
+)
 
 
 @dataclass(slots=True)
@@ -168,6 +194,7 @@ class Choice:
 
     text: str = ""
     tokens: list[Token] = field(default_factory=list)
+    tool_calls: list[ToolCall] = field(default_factory=list)
     reason: FinishReason = "stop"
     mean_logprob: float | None = None
 
@@ -179,6 +206,7 @@ class Outcome:
     choices: list[Choice] = field(default_factory=list)
     prefill: tuple[PromptToken, ...] = ()
     tokenized: Tokenized | None = None
+    embeddings: list[Embedding] = field(default_factory=list)
     media: list[Media] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     finished: Finished = field(default_factory=Finished)
@@ -190,6 +218,8 @@ class Outcome:
                 choice = self.choice(event.choice)
                 choice.text += event.text
                 choice.tokens.append(event)
+            case ToolCallPart():
+                add_part(self.choice(event.choice).tool_calls, event)
             case Stopped():
                 choice = self.choice(event.choice)
                 choice.reason, choice.mean_logprob = event.reason, event.mean_logprob
@@ -199,6 +229,8 @@ class Outcome:
                 self.media.append(event)
             case Segment():
                 self.segments.append(event)
+            case Embedding():
+                self.embeddings.append(event)
             case Prefill():
                 self.prefill = event.tokens
             case Tokenized():
@@ -211,6 +243,15 @@ class Outcome:
         while len(self.choices) <= index:
             self.choices.append(Choice())
         return self.choices[index]
+
+
+def add_part(calls: list[ToolCall], part: ToolCallPart) -> None:
+    """Fold one more piece of a tool call into the calls of its choice."""
+    if part.index == len(calls):
+        calls.append(ToolCall(part.id, part.name, part.arguments))
+    else:
+        call = calls[part.index]
+        calls[part.index] = replace(call, arguments=call.arguments + part.arguments)
 
 
 def collect(events: Iterable[Event]) -> Outcome:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-Task = Literal["text", "vision", "image", "animation", "speech"]
+Task = Literal["text", "vision", "image", "animation", "speech", "embedding"]
+SourceFormat = Literal["openvino", "safetensors", "diffusers", "ctranslate2"]
 
 
 class ModelState(StrEnum):
@@ -22,6 +23,23 @@ class ModelState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One place on the hub that has a model's weights."""
+
+    repo: str
+    """Owner/name on the hub."""
+    format: SourceFormat
+    revision: str = "main"
+    """Branch, tag or commit; it is pinned to the commit when it is pulled."""
+    subfolder: str = ""
+    """Only this folder of the repository; empty = all of it."""
+    precision: str = ""
+    """What the weights are stored in: int8, int4, fp16, …; empty = whatever the repository has."""
+    gated: bool = False
+    """The owner wants its licence accepted on the hub first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One catalog entry. `options` go to the engine as they are."""
 
@@ -30,7 +48,9 @@ class Model:
     engine: str
     """The engine room that runs it: "text", "echo", …"""
     path: str = ""
-    """Directory of the weights; empty for engines without any."""
+    """Directory of the weights; empty for engines without any, and for models that are to be pulled."""
+    sources: tuple[Source, ...] = ()
+    """Where the weights can be pulled from, the best for this server first."""
     aliases: tuple[str, ...] = ()
     context_length: int = 2048
     max_input_tokens: int | None = None
@@ -40,8 +60,16 @@ class Model:
     max_in_flight: int = 100
     licence: str = ""
     description: str = ""
+    disk_bytes: int = 0
+    """Size of what the first source downloads; 0 = unknown."""
     memory_bytes: int = 0
     """Estimated peak memory of the worker; 0 = unknown."""
+    chat_template: str = ""
+    """Jinja text used instead of the template that comes with the weights."""
+    tool_format: str = ""
+    """How it writes tool calls: hermes, llama3 or mistral; empty = found out from its template."""
+    defaults: dict[str, str | int | float | bool] = field(default_factory=dict)
+    """What its makers recommend where a caller says nothing: temperature, top_p, steps, guidance, …"""
     created: int = 0
     """Unix time shown in model lists."""
     options: dict[str, str | int | float | bool] = field(default_factory=dict)

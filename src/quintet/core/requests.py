@@ -7,6 +7,7 @@ they can judge (a prompt longer than the context, a token id outside the vocabul
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from quintet.core.content import Audio, Image, Message
 from quintet.core.models import Task
@@ -62,6 +63,40 @@ class Detail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grammar:
+    """What the text must look like: any JSON object, JSON of a schema, or a match of a regular expression."""
+
+    kind: Literal["json_object", "json_schema", "regex"]
+    text: str = ""
+    """The schema as JSON text, or the regular expression; empty for json_object."""
+    param: str = "response_format"
+    """Where it stood in the caller's body, for error messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function that the model may ask to be called; `parameters` is its JSON schema as text."""
+
+    name: str
+    description: str = ""
+    parameters: str = "{}"
+    strict: bool = False
+    """Arguments must match the schema exactly, so they are generated under it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolUse:
+    """Which tools there are for this request, and whether one must be used."""
+
+    tools: tuple[Tool, ...] = ()
+    choice: Literal["auto", "required", "none"] = "auto"
+    """auto = the model decides; required = at least one call of these tools (a caller who names a function gets
+    a list of that one); none = the model sees the tools but must not call them."""
+    parallel: bool = True
+    """Whether one answer may hold several calls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TextRequest:
     """Text out of text and pictures. Exactly one of `messages` and `prompt` is given."""
 
@@ -75,6 +110,10 @@ class TextRequest:
     sampling: Sampling = field(default_factory=Sampling)
     limits: Limits = field(default_factory=Limits)
     detail: Detail = field(default_factory=Detail)
+    grammar: Grammar | None = None
+    tool_use: ToolUse | None = None
+    adapter: str = ""
+    """A text LoRA of this model, by name; empty = the model as it is."""
     n: int = 1
     """How many choices to return."""
     best_of: int = 1
@@ -92,6 +131,19 @@ class TokenizeRequest:
     messages: tuple[Message, ...] = ()
     prompt: str = ""
     add_special_tokens: bool = True
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRequest:
+    """One vector per input. Exactly one of `texts` and `ids` is given."""
+
+    model: str
+    texts: tuple[str, ...] = ()
+    ids: tuple[tuple[int, ...], ...] = ()
+    """Inputs already in token ids."""
+    dimensions: int | None = None
+    """Keep only the first so many numbers of each vector, normalised again."""
     owner: str = ""
 
 
@@ -164,12 +216,15 @@ class TranscriptionRequest:
     owner: str = ""
 
 
-Request = TextRequest | TokenizeRequest | ImageRequest | AnimationRequest | TranscriptionRequest
+Request = (
+    TextRequest | TokenizeRequest | EmbeddingRequest | ImageRequest | AnimationRequest | TranscriptionRequest
+)
 """All that a backend can be asked to do."""
 
 TASKS: dict[type[Request], tuple[Task, ...]] = {
     TextRequest: ("text", "vision"),
     TokenizeRequest: ("text", "vision"),
+    EmbeddingRequest: ("embedding",),
     ImageRequest: ("image",),
     AnimationRequest: ("animation",),
     TranscriptionRequest: ("speech",),

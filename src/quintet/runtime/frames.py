@@ -100,6 +100,7 @@ REQUEST_TYPES: tuple[type[Any], ...] = (
     domain.ImageRequest,
     domain.AnimationRequest,
     domain.TranscriptionRequest,
+    domain.EmbeddingRequest,
 )
 EVENT_TYPES: tuple[type[Any], ...] = (
     events.Token,
@@ -111,6 +112,8 @@ EVENT_TYPES: tuple[type[Any], ...] = (
     events.Progress,
     events.Media,
     events.Segment,
+    events.ToolCallPart,
+    events.Embedding,
 )
 TOKEN_KIND, FAULT_KIND = (EVENT_TYPES.index(kind) for kind in (events.Token, Fault))
 
