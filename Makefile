@@ -12,7 +12,7 @@ LOCKED := $(PIP_ARGS) --no-deps --require-hashes --only-binary :all:
 PACKAGE := $(PIP_ARGS) --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench docs lock clean
+.PHONY: help serve convert test check bench docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -20,6 +20,8 @@ help: ## list the targets
 
 serve: $(VENV)/.base ## install what is locked and start the server (QUINTET_HOST, QUINTET_PORT, QUINTET_HOME)
 	@exec $(BIN)/quintet serve
+
+convert: $(VENV)/.convert ## install what turns safetensors into OpenVINO IR (torch; about 1 GB), for `quintet pull`
 
 test: $(VENV)/.dev $(CLIENTS)/hub/.ready $(CLIENTS)/tgi/.ready ## install what tests need and run them all
 	@$(BIN)/python -m pytest
@@ -60,6 +62,12 @@ $(VENV)/.base: requirements/base.txt requirements/build.txt pyproject.toml
 	@$(PIP) $(LOCKED) --no-compile -r requirements/base.txt
 	@$(PIP) $(PACKAGE)
 	@$(BIN)/python tools/warm.py
+	@touch $@
+
+$(VENV)/.convert: $(VENV)/.base requirements/convert.txt
+	@echo "Installing what conversion needs into $(VENV) (once; some minutes) ..."
+	@$(PIP) $(PIP_ARGS) torch==2.13.0
+	@$(PIP) $(LOCKED) -r requirements/convert.txt
 	@touch $@
 
 # torch comes first, alone and without a hash: its build depends on the machine. The registry's own is large and

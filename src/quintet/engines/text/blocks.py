@@ -1,7 +1,7 @@
 """KV-cache blocks: who holds which, and which prefixes can be used again. Knows nothing of tensors.
 
 A block holds the keys and values of `block_size` consecutive tokens. Full blocks are named by a digest that
-chains over everything before them and starts from the owner, so nobody can find (or time) another owner's
+chains over everything before them and starts from a salt (owner and adapter), so nobody can find (or time) another owner's
 prefix (vLLM CVE-2025-46570). Blocks nobody holds keep their content until memory is needed: least recently
 used goes first.
 """
@@ -83,10 +83,10 @@ class BlockPool:
             self._digest_of[block] = None
 
 
-def chain(owner: str, tokens: Sequence[int], block_size: int, known: list[bytes]) -> list[bytes]:
+def chain(salt: str, tokens: Sequence[int], block_size: int, known: list[bytes]) -> list[bytes]:
     """Extend `known` in place to the digests of all full blocks of `tokens`; digest i covers blocks 0..i."""
     if not known:
-        parent = hashlib.blake2b(owner.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        parent = hashlib.blake2b(salt.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     else:
         parent = known[-1]
     for start in range(len(known) * block_size, len(tokens) - block_size + 1, block_size):
