@@ -79,6 +79,11 @@ class Model:
         """Whether pictures are allowed in its prompts."""
         return self.task == "vision"
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether its weights were pulled or it needs none; one with sources but no path is only known."""
+        return bool(self.path) or not self.sources
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:

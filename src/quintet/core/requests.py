@@ -33,6 +33,9 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     """Fixes the answer whatever else is in the batch; None = the engine draws one and reports it."""
+    given: frozenset[str] | None = field(default=None, compare=False)
+    """Which of these the caller set; the model's own defaults apply to the others. None = the values stand as they
+    are, as from a dialect with defaults of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,29 +1,29 @@
-"""Which models there are: reads catalog files, one TOML table per model, and finds models by name or alias."""
+"""Which models there are: reads catalog files, one TOML table per model, and finds models by name or alias.
+
+Known models far outnumber those on this machine, so those that are still to be pulled give way: an installed
+model's names, and the names that the settings add, come before theirs.
+"""
 
 from __future__ import annotations
 
 import difflib
-import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
-
-import msgspec
 
 from quintet.core.errors import ModelNotFound
 from quintet.core.models import Model, Task
+from quintet.runtime.catalog_file import NAME as NAME
+from quintet.runtime.catalog_file import CatalogError as CatalogError
+from quintet.runtime.catalog_file import hint, read_file
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,95}")
-_ENGINE = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_KEYS = tuple(field.name for field in fields(Model) if field.name != "name")
 ECHO_FILE = "echo.toml"
-
-
-class CatalogError(Exception):
-    """A catalog file is wrong; the message names file, model and key."""
+LONGEST_NAME = 96
+_NEAR = 0.6
+"""How alike a name must be to be offered instead of a wrong one; 1 = the same."""
+_COMPANY = 0.45
+"""How alike the next best ones must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +38,56 @@ class Catalog:
         """Every model once, in the order of the files."""
         return tuple(self.by_name.values())
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a model with this name or alias."""
+        return name in self.aliases or name in self.by_name
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """The names and aliases of installed models."""
+        names = {model.name for model in self.models if model.is_installed}
+        return frozenset(names | {alias for alias, name in self.aliases.items() if name in names})
+
     def find(self, name: str) -> Model:
         """The model with this name or alias; raises ModelNotFound."""
         model = self.by_name.get(self.aliases.get(name, name))
         if model is None:
-            raise ModelNotFound(
-                "There is no such model here; GET /v1/models lists those there are.", param="model"
-            )
+            near = self.hint(name)
+            advice = f". {near}" if near else "; GET /v1/models lists those there are."
+            raise ModelNotFound(f"There is no such model here{advice}", param="model")
         return model
 
+    def hint(self, name: str) -> str:
+        """A sentence with the nearest names; empty if nothing is near."""
+        near = [f'"{word}"' for word in self.nearest(name)]
+        if len(near) < 2:
+            return f"The nearest name is {near[0]}." if near else ""
+        return f"The nearest names are {', '.join(near[:-1])} and {near[-1]}."
+
+    def nearest(self, name: str, most: int = 3) -> list[str]:
+        """Names or aliases that look like this one, the nearest first, one per model."""
+        asked = name[:LONGEST_NAME].casefold()
+        matcher = difflib.SequenceMatcher(autojunk=False)
+        matcher.set_seq2(asked)
+        best: dict[str, tuple[float, str]] = {}
+        for word, owner in self._words():
+            score = _likeness(matcher, word.casefold(), asked)
+            if score > best.get(owner, (_COMPANY, ""))[0]:
+                best[owner] = (score, word)
+        ranked = sorted(best.values(), key=lambda found: (-found[0], found[1]))
+        return [word for _, word in ranked[:most]] if ranked and ranked[0][0] >= _NEAR else []
+
     def for_tasks(self, tasks: Iterable[Task]) -> tuple[Model, ...]:
-        """The models made for one of these tasks."""
+        """The models made for one of these tasks, installed ones first."""
         wanted = set(tasks)
-        return tuple(model for model in self.models if model.task in wanted)
+        able = [model for model in self.models if model.task in wanted]
+        return tuple(sorted(able, key=lambda model: not model.is_installed))
+
+    def _words(self) -> Iterator[tuple[str, str]]:
+        """Every name and alias, with the name of its model."""
+        for name in self.by_name:
+            yield name, name
+        yield from self.aliases.items()
 
 
 def read_catalog(
@@ -75,80 +112,56 @@ def read_catalog(
                 if model.name in found:
                     raise CatalogError(f'{path}: model "{model.name}" is defined twice in this folder')
                 found[model.name] = model
+        _refuse_ambiguous(found)
+        for name in found:
+            models.pop(name, None)  # the later table is the later one in order, too
         models |= found
     return make_catalog(models.values(), aliases)
 
 
 def make_catalog(models: Iterable[Model], aliases: Mapping[str, str] | None = None) -> Catalog:
-    """A catalog of given models; raises CatalogError if a name would be ambiguous."""
+    """A catalog of given models; raises CatalogError if a name would be ambiguous.
+
+    Of models that aren't installed, the later one gets an alias that several claim.
+    """
     by_name = {model.name: model for model in models}
+    installed = {name: model for name, model in by_name.items() if model.is_installed}
     known: dict[str, str] = {}
     for alias, name in (
-        *((alias, model.name) for model in by_name.values() for alias in model.aliases),
+        *((alias, model.name) for model in installed.values() for alias in model.aliases),
         *(aliases or {}).items(),
     ):
         if name not in by_name:
-            raise CatalogError(f'alias "{alias}": there is no model "{name}"{_hint(name, by_name)}')
-        if alias in by_name or known.get(alias, name) != name:
+            raise CatalogError(f'alias "{alias}": there is no model "{name}"{hint(name, by_name)}')
+        if alias in installed or known.get(alias, name) != name:
             raise CatalogError(f'alias "{alias}" of model "{name}" is the name of another model already')
         known[alias] = name
-    return Catalog(by_name, known)
+    others = {
+        alias: model.name
+        for model in by_name.values()
+        if not model.is_installed
+        for alias in model.aliases
+        if alias not in by_name
+    }
+    return Catalog(by_name, others | known)
 
 
-def read_file(path: Path, *, relative_to: Path) -> list[Model]:
-    """The models of one file; relative weight paths start at `relative_to`."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path}: not valid TOML: {error}") from error
-    except OSError as error:
-        raise CatalogError(f"{path}: can't be read: {error.strerror}") from error
-    return [_model(path, name, table, relative_to) for name, table in tables.items()]
+def _refuse_ambiguous(found: Mapping[str, Model]) -> None:
+    """Whoever writes the tables of one folder means one model by one name."""
+    owners: dict[str, str] = {}
+    for model in found.values():
+        for alias in model.aliases:
+            if alias in found or owners.setdefault(alias, model.name) != model.name:
+                raise CatalogError(
+                    f'alias "{alias}" of model "{model.name}" is the name of another model already'
+                )
 
 
-def _model(path: Path, name: str, table: Any, relative_to: Path) -> Model:
-    where = f'{path}: model "{name}"'
-    if not NAME.fullmatch(name):
-        raise CatalogError(f"{where}: a name is made of letters, digits and . _ - /, at most 96 of them")
-    if not isinstance(table, dict):
-        raise CatalogError(f'{path}: key "{name}" stands outside of any model; models are tables: [{name}]')
-    for key in table:
-        if key not in _KEYS:
-            raise CatalogError(f'{where}: unknown key "{key}"{_hint(key, _KEYS)}')
-    for key in ("task", "engine"):
-        if key not in table:
-            raise CatalogError(f'{where}: key "{key}" is missing')
-    if table["task"] not in get_args(Task):
-        raise CatalogError(f'{where}: key "task" must be one of {", ".join(get_args(Task))}')
-    try:
-        model = msgspec.convert({**table, "name": name}, Model)
-    except msgspec.ValidationError as error:
-        raise CatalogError(f"{where}: {_without_root(str(error))}") from error
-    _check_values(where, model)
-    if model.path:
-        model = replace(model, path=str(relative_to / Path(model.path).expanduser()))
-    return model
-
-
-def _check_values(where: str, model: Model) -> None:
-    if not _ENGINE.fullmatch(model.engine):
-        raise CatalogError(f'{where}: key "engine" must be a word of small letters, such as "text"')
-    for key in ("context_length", "default_new_tokens", "max_in_flight", "max_input_tokens"):
-        value = getattr(model, key)
-        if value is not None and value < 1:
-            raise CatalogError(f'{where}: key "{key}" must be at least 1')
-    if (model.max_input_tokens or 0) >= model.context_length:
-        raise CatalogError(f'{where}: key "max_input_tokens" must be smaller than context_length')
-    if any(not NAME.fullmatch(alias) for alias in model.aliases):
-        raise CatalogError(f'{where}: key "aliases": names are made of letters, digits and . _ - /')
-
-
-def _without_root(message: str) -> str:
-    """A message of msgspec with its path as a key: "… - at `$.context_length`" → 'key "context_length": …'."""
-    text, found, key = message.partition(" - at `$.")
-    return f'key "{key.rstrip("`")}": {text}' if found else text
-
-
-def _hint(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f'; did you mean "{close[0]}"?' if close else ""
+def _likeness(matcher: difflib.SequenceMatcher[str], word: str, asked: str) -> float:
+    """How alike two names are, 0–1; a part of a name is near the whole, and the nearer the more of it there is."""
+    if len(asked) > 2 and asked in word:
+        return _NEAR + (1 - _NEAR) * len(asked) / len(word)
+    matcher.set_seq1(word)
+    if matcher.real_quick_ratio() < _COMPANY or matcher.quick_ratio() < _COMPANY:
+        return 0.0
+    return matcher.ratio()

@@ -81,7 +81,7 @@ class LocalBackend:
         """How the model is doing now."""
         supervisor = self._supervisors.get(model.name)
         if supervisor is None:
-            is_absent = bool(model.path) and not os.path.isdir(model.path)
+            is_absent = not model.is_installed or (bool(model.path) and not os.path.isdir(model.path))
             return ModelStatus(model=model, state=ModelState.ABSENT if is_absent else ModelState.INSTALLED)
         return supervisor.status()
 

@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import cast
 
 from quintet.core.errors import LoadFailed, PayloadTooLarge, QuintetError
@@ -46,17 +46,30 @@ class Lost(Exception):
         self.broken = broken
 
 
-def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a worker may see of the gateway's environment: nothing that could be a secret, and no way online."""
+def worker_environment(environment: Mapping[str, str], granted: Collection[str] = ()) -> dict[str, str]:
+    """What a worker may see of the gateway's environment: nothing that could be a secret, and no way online.
+
+    `granted` are names that the operator's catalog lets one model's worker see beside.
+    """
     passed = {
         name: value
         for name, value in environment.items()
         if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
-    return passed | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    passed |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    return passed | {name: environment[name] for name in granted if name in environment}
 
 
-def _spawn(channel: socket.socket) -> subprocess.Popen[bytes]:
+def granted_names(model: Model) -> set[str]:
+    """The environment variables that a model's table names for its foreign server; nothing for other engines."""
+    if model.engine != "upstream":
+        return set()
+    listed = (str(model.options.get(option, "")) for option in ("api_key_env", "environment"))
+    names = {name.strip() for names in listed for name in names.split(",")}
+    return {name for name in names if name and not name.startswith("QUINTET_")}
+
+
+def _spawn(channel: socket.socket, model: Model) -> subprocess.Popen[bytes]:
     """Start a worker that inherits this end of the socket pair."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "quintet.runtime.worker", str(channel.fileno())],
@@ -64,7 +77,7 @@ def _spawn(channel: socket.socket) -> subprocess.Popen[bytes]:
         stdout=2,  # our own standard error: what a library prints belongs into the log
         pass_fds=(channel.fileno(),),
         start_new_session=True,
-        env=worker_environment(os.environ),
+        env=worker_environment(os.environ, granted_names(model)),
     )
 
 
@@ -102,7 +115,7 @@ class WorkerProcess(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                worker._process = _spawn(theirs)
+                worker._process = _spawn(theirs, model)
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=ours)
         except BaseException:

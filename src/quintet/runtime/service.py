@@ -6,12 +6,12 @@ This is what the server calls. Everything below a yield here is one async genera
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from quintet.core.content import Image
-from quintet.core.errors import DeadlineExceeded, EngineFailed, NotReady, Unsupported
+from quintet.core.errors import DeadlineExceeded, EngineFailed, ModelNotFound, NotReady, Unsupported
 from quintet.core.events import Event, Finished
 from quintet.core.identity import Principal
 from quintet.core.models import Model, ModelState, ModelStatus, Task
@@ -19,6 +19,7 @@ from quintet.core.ports import Backend
 from quintet.core.requests import TASKS, Request, TextRequest
 from quintet.runtime.admission import Admission
 from quintet.runtime.catalog import Catalog
+from quintet.runtime.defaults import with_defaults
 from quintet.runtime.merge import merge
 from quintet.runtime.meter import Meter
 
@@ -56,6 +57,8 @@ class Service:
         self.catalog = catalog
         self.backend = backend
         self.admission = admission
+        self.is_downloading: Callable[[str], bool] = lambda name: False
+        """Whether the model of this name is being pulled; the server sets it."""
         self._meter = meter
         self._deadlines = deadlines or Deadlines()
 
@@ -69,10 +72,14 @@ class Service:
 
     def status(self, model: Model) -> ModelStatus:
         """How one model is doing, with the requests admitted for it."""
-        return replace(self.backend.status(model), in_flight=self.admission.in_flight(model))
+        status = replace(self.backend.status(model), in_flight=self.admission.in_flight(model))
+        if status.state is ModelState.ABSENT and self.is_downloading(model.name):
+            return replace(status, state=ModelState.DOWNLOADING)
+        return status
 
     async def ensure_ready(self, model: Model) -> None:
-        """Load the model if it isn't; raises NotReady or LoadFailed."""
+        """Load the model if it isn't; raises ModelNotFound if it is not installed, NotReady or LoadFailed."""
+        check_installed(model)
         if self.backend.status(model).state is ModelState.READY:
             return
         try:
@@ -87,10 +94,11 @@ class Service:
         """Events of one request. Raises QuintetError; closing the generator cancels the work."""
         kind = type(request).__name__
         with self._meter.open(principal, request_id=request_id, dialect=dialect, kind=kind) as entry:
-            model = self.resolve(request.model)
+            model, request = self._resolve_adapter(request)
             entry.model = model.name
             check_capability(self.catalog, model, request)
-            request = replace(request, model=model.name, owner=principal.owner)
+            check_installed(model)
+            request = replace(with_defaults(model, request), model=model.name, owner=principal.owner)
             with self.admission.admit(model) as ticket:
                 await self.ensure_ready(model)
                 entry.started()
@@ -120,6 +128,17 @@ class Service:
             async for pair in merged:
                 yield pair
 
+    def _resolve_adapter(self, request: Request) -> tuple[Model, Request]:
+        """The model of a request; `base:adapter` is the model `base` with one of its adapters."""
+        base, colon, adapter = request.model.rpartition(":")
+        try:
+            return self.resolve(request.model), request
+        except ModelNotFound:
+            # A name may hold a colon of its own, as in qwen3:0.6b, so the whole name goes first.
+            if not (colon and isinstance(request, TextRequest) and base in self.catalog and not request.adapter):
+                raise
+            return self.resolve(base), replace(request, adapter=adapter)
+
     async def close(self, drain_seconds: float) -> None:
         """Take no new work, let work in flight finish for at most so long, stop all workers."""
         self.admission.drain()
@@ -148,6 +167,16 @@ class Service:
                 begun = True
 
 
+def check_installed(model: Model) -> None:
+    """Raise ModelNotFound, saying how to get it, if the model's weights were never pulled."""
+    if not model.is_installed:
+        raise ModelNotFound(
+            f"The model {model.name} is known but not installed. Run: quintet pull {model.name}",
+            param="model",
+            code="model_not_installed",
+        )
+
+
 def check_capability(catalog: Catalog, model: Model, request: Request) -> None:
     """Raise Unsupported, naming a model that can, if this one can't do what is asked."""
     tasks = TASKS[type(request)]
@@ -166,6 +195,8 @@ def _advice(catalog: Catalog, tasks: Sequence[Task]) -> str:
     able = catalog.for_tasks(tasks)
     if not able:
         return f"no model here is for {tasks[0]}, add one to the catalog."
+    if not able[0].is_installed:
+        return f"none for {tasks[0]} is installed, get one with: quintet pull {able[0].name}"
     return f"use {able[0].name} instead."
 
 

@@ -10,6 +10,9 @@ from quintet.runtime.service import Service
 from quintet.server.drain import Drain
 from quintet.server.exchange import Exchange
 
+NOT_HERE = (ModelState.ABSENT, ModelState.DOWNLOADING)
+"""States of models that are known, but can't be used; model lists leave them out."""
+
 
 class Health:
     """The read-only pages about one server."""
@@ -46,8 +49,10 @@ class Health:
         return tgi.info_reply(self._service.status(self._service.resolve(self._default_model)))
 
     async def models(self, exchange: Exchange) -> Reply:
-        """GET /v1/models."""
-        return openai.models_reply(self._service.models())
+        """GET /v1/models: those that can be used, whether loaded or not."""
+        return openai.models_reply(
+            status for status in self._service.models() if status.state not in NOT_HERE
+        )
 
     async def model(self, exchange: Exchange) -> Reply:
         """GET /v1/models/{model}."""
