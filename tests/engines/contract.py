@@ -1,14 +1,16 @@
 """What every engine promises (core.ports.Engine), as functions to call on a real one."""
 
+import math
+import struct
 import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from quintet.core.errors import QuintetError, Unsupported
-from quintet.core.events import Event, Finished, Outcome, Prefill, Stopped, Token, collect
+from quintet.core.events import Embedding, Event, Finished, Outcome, Prefill, Stopped, Token, collect
 from quintet.core.ports import Engine
-from quintet.core.requests import Request, TextRequest
+from quintet.core.requests import EmbeddingRequest, Request, TextRequest
 
 PATIENCE_SECONDS = 60.0
 
@@ -41,6 +43,8 @@ def check_grammar(engine: Engine, request: Request) -> list[Event]:
     assert not engine.busy()
     if isinstance(request, TextRequest):
         _check_text(engine, request, events)
+    if isinstance(request, EmbeddingRequest):
+        _check_vectors(request, events)
     return events
 
 
@@ -69,6 +73,17 @@ def _check_text(engine: Engine, request: TextRequest, events: list[Event]) -> No
     assert outcome.finished.usage.completion_tokens >= len(tokens)
     assert outcome.finished.usage.prompt_tokens > 0
     assert most is None or all(len(choice.tokens) <= most for choice in outcome.choices)
+
+
+def _check_vectors(request: EmbeddingRequest, events: list[Event]) -> None:
+    found = [event for event in events if isinstance(event, Embedding)]
+    assert sorted(one.index for one in found) == list(range(len(request.texts or request.ids)))
+    numbers = [struct.unpack(f"<{len(one.vector) // 4}f", one.vector) for one in found]
+    assert {len(vector) for vector in numbers} == {request.dimensions or len(numbers[0])}
+    assert all(math.isclose(math.hypot(*vector), 1, abs_tol=1e-5) for vector in numbers)
+    usage = collect(events).finished.usage
+    assert usage.prompt_tokens >= sum(map(len, request.ids)) + len(request.texts)
+    assert usage.completion_tokens == 0
 
 
 def check_seed(engine: Engine, request: TextRequest, others: Sequence[Request]) -> None:

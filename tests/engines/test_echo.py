@@ -12,6 +12,7 @@ from quintet.core.models import Model
 from quintet.core.requests import (
     AnimationRequest,
     Detail,
+    EmbeddingRequest,
     ImageRequest,
     Limits,
     Sampling,
@@ -54,6 +55,8 @@ REQUESTS = [
     ("image", ImageRequest(model="echo", prompts=("red", "green"), images_per_prompt=2)),
     ("animation", AnimationRequest(model="echo", prompt="a wave")),
     ("speech", TranscriptionRequest(model="echo", audio=recording(11), word_timestamps=True)),
+    ("embedding", EmbeddingRequest(model="echo", texts=("a b", " ", "c"), dimensions=3)),
+    ("embedding", EmbeddingRequest(model="echo", ids=((1, 2, 3), (4,)))),
 ]
 
 
@@ -71,6 +74,7 @@ def test_rest_of_the_contract():
     contract.check_close(lambda: open_engine(TEXT))
     contract.check_unsupported(engine, ImageRequest(model="echo", prompts=("red",)))
     contract.check_unsupported(engine, TextRequest(model="echo", prompt=(Image(data=b"x"),)))
+    contract.check_unsupported(engine, EmbeddingRequest(model="echo", texts=("red",)))
 
 
 def run(model, request):

@@ -20,6 +20,7 @@ from quintet.core.ports import EngineInfo, Output
 from quintet.core.requests import (
     TASKS,
     AnimationRequest,
+    EmbeddingRequest,
     ImageRequest,
     Request,
     TextRequest,
@@ -30,6 +31,7 @@ from quintet.engines.echo import faults
 from quintet.engines.echo.pictures import animation_job, image_job
 from quintet.engines.echo.speech import speech_job
 from quintet.engines.echo.text import text_job, tokenize_job
+from quintet.engines.echo.vectors import embedding_job
 from quintet.engines.echo.words import VOCABULARY_SIZE
 
 _NAP_SECONDS = 0.0005
@@ -115,6 +117,8 @@ class EchoEngine:
                 return text_job(request, self.model)
             case TokenizeRequest():
                 return tokenize_job(request)
+            case EmbeddingRequest():
+                return embedding_job(request, self.model)
             case ImageRequest():
                 return image_job(request)
             case AnimationRequest():

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 
 from quintet.core.errors import EngineFailed
 from quintet.core.events import Event
-from quintet.core.requests import AnimationRequest, ImageRequest, Request, TextRequest, TranscriptionRequest
+from quintet.core.requests import (
+    AnimationRequest,
+    EmbeddingRequest,
+    ImageRequest,
+    Request,
+    TextRequest,
+    TranscriptionRequest,
+)
 
 _SWITCH = re.compile(r"!(crash|oom|hang|stuck|stall|slow|frame|leak|error|refuse)(?:@(\d+))?(?!\S)")
 _LEAK_BYTES = 1024 * 1024
@@ -100,6 +107,8 @@ def _words_of(request: Request) -> str:
             return " ".join(part for part in parts if isinstance(part, str))
         case ImageRequest():
             return " ".join(request.prompts)
+        case EmbeddingRequest():
+            return " ".join(request.texts)
         case AnimationRequest() | TranscriptionRequest():
             return request.prompt
         case _:
