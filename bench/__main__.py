@@ -1,4 +1,4 @@
-"""`python -m bench [engine|server|gateway|start …] [--publish]`: run benchmarks, print tables, publish them."""
+"""`python -m bench [engine|server|gateway|start|load|pull|grammar …] [--publish]`: run benchmarks, print tables, publish them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ PARTS = {
     "server": "bench.text_server",
     "gateway": "bench.gateway",
     "start": "bench.start",
+    "load": "bench.load",
+    "pull": "bench.pull",
+    "grammar": "bench.grammar",
 }
 
 

@@ -22,6 +22,7 @@ class House:
     port: int
     pid: int
     ready_seconds: float
+    home: Path
 
     def resident_mb(self) -> float:
         """Resident memory of the gateway process, in MB."""
@@ -56,7 +57,7 @@ def running(models: str, default_model: str, **settings: object) -> Iterator[Hou
             if not line:
                 raise RuntimeError("the server did not start; run `quintet serve` by hand to see why")
             port = int(line.strip().rsplit(":", 1)[1])
-            yield House(port, process.pid, time.perf_counter() - begin)
+            yield House(port, process.pid, time.perf_counter() - begin, Path(home))
         finally:
             process.terminate()
             process.wait(60)

@@ -59,7 +59,19 @@ def test_every_help_shows_examples(words: tuple[str, ...]) -> None:
 
 def test_all_expected_commands_exist() -> None:
     names = {" ".join(words) for words in all_commands()}
-    expected = {"serve", "chat", "models list", "keys create", "keys list", "keys revoke", "doctor"}
+    expected = {
+        "serve",
+        "chat",
+        "pull",
+        "models list",
+        "models show",
+        "models remove",
+        "models verify",
+        "keys create",
+        "keys list",
+        "keys revoke",
+        "doctor",
+    }
     assert expected <= names
 
 
@@ -120,10 +132,3 @@ def test_unexpected_errors_are_one_line_and_a_traceback_on_request(tmp_path: Pat
         )
         assert done.returncode != 0
         assert done.stderr.startswith(wanted)
-
-
-def test_pull_says_what_to_do_instead(tmp_path: Path) -> None:
-    ended = quintet_process("pull", "phi-3", home=tmp_path)
-    assert ended.returncode == 1
-    assert "not built yet" in ended.stderr
-    assert "quintet models --help" in ended.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from quintet.core.errors import InvalidRequest
 from quintet.core.events import (
     Alternative,
+    Embedding,
     Event,
     Finished,
     FinishReason,
@@ -72,6 +74,7 @@ BODIES = st.fixed_dictionaries(
         "messages": MESSAGES | VALUES,
         "prompt": st.text(max_size=5) | st.lists(st.integers(0, 9), max_size=3) | VALUES,
         "inputs": st.text(max_size=20) | VALUES,
+        "input": st.text(max_size=5) | st.lists(st.text(max_size=3), max_size=3) | VALUES,
         "parameters": st.dictionaries(st.sampled_from(PARAMETERS), SCALARS, max_size=3) | VALUES,
     },
 )
@@ -79,6 +82,7 @@ HELLO = {"role": "user", "content": "Hi"}
 PATHS = [
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/embeddings",
     "/generate",
     "/generate_stream",
     "/",
@@ -276,6 +280,21 @@ def test_generate_stream_folds_to_the_whole(
     assert {"generated_text": last["generated_text"], "details": details} == expected
     visible = "".join(token["text"] for token in tokens if not token["special"])
     assert last["generated_text"] == ("Once" if path == "/" else "") + visible
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_the_vectors_of_a_stream_are_the_whole(encoding: str, data: st.DataObject) -> None:
+    """Nobody can ask for this stream; the renderer says the same all the same."""
+    body = {"model": "\u2028", "input": ["a", "b", "c"], "encoding_format": encoding}
+    vectors = st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=2)
+    found = [Embedding(at, struct.pack("<2f", *data.draw(vectors))) for at in range(3)]
+    events: list[tuple[int, Event]] = [(0, one) for one in data.draw(st.permutations(found))]
+    events.append((0, Finished(usage=Usage(prompt_tokens=data.draw(st.integers(0, 9))))))
+    (streamed,) = read_stream(stream(ask("/v1/embeddings", body), events))
+    assert streamed == whole("/v1/embeddings", body, events)
+    assert [one["index"] for one in streamed["data"]] == [0, 1, 2]
 
 
 def test_tokens_of_a_generate_stream_go_out_at_once() -> None:

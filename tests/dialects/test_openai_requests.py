@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quintet.core.content import Image, Message
+from quintet.core.content import Image, Message, ToolCall
 from quintet.core.requests import Detail, Limits, Sampling, TextRequest
 from quintet.dialects.openai.fields import DANGEROUS, UNSUPPORTED
 from tests.dialects.wire import ask
@@ -123,6 +123,12 @@ def test_roles_and_contents() -> None:
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
             {"role": "assistant", "content": None},
             {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "tool_calls": []},
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+                ],
+            },
             {"role": "tool", "content": "42", "tool_call_id": "call_1"},
             {"role": "user", "content": "", "name": "Ann"},
         ]
@@ -132,7 +138,8 @@ def test_roles_and_contents() -> None:
         Message("user", ("a", "b")),
         Message("assistant", ("",)),
         Message("assistant", ("no",)),
-        Message("tool", ("42",)),
+        Message("assistant", ("",), tool_calls=(ToolCall("call_1", "f", "{}"),)),
+        Message("tool", ("42",), tool_call_id="call_1", name="f"),
         Message("user", ("",)),
     )
 

@@ -2,17 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from quintet.weights.conversion import convert_directory
 
 WORDS = ("hello", "world", "red", "blue", "circle", "the", "of", "and", "one", "two", "three", "what", "is")
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+SLIDING_WINDOW = 24
+"""Less than one block of the cache, and much less than the texts of the tests."""
+
+_SHAPE: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 512,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "tie_word_embeddings": False,
+    # Wide enough that greedy choices are clear, as a trained model's are.
+    "initializer_range": 0.3,
+}
+_GEMMA = {"query_pre_attn_scalar": 32, "sliding_window": SLIDING_WINDOW}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "decoder_sparse_step": 1}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": {"rope_parameters": {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0,
+              "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}},
+    "qwen2": {"use_sliding_window": False, "tie_word_embeddings": True},
+    "qwen3": {},
+    "phi3": {"sliding_window": SLIDING_WINDOW, "head_dim": 16},
+    "mistral": {"sliding_window": SLIDING_WINDOW},
+    "gemma2": _GEMMA | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 30.0},
+    "gemma3_text": _GEMMA | {"num_hidden_layers": 3,
+                    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
+    "qwen3_moe": _EXPERTS | {"norm_topk_prob": True},
+}  # fmt: skip
+"""model_type → what its configuration has beside the common shape."""
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -42,32 +86,23 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 def make_llama(directory: Path) -> LlamaForCausalLM:
     """A two-layer Llama in float32; saves weights to `directory`/pt and the IR to `directory`/ir."""
-    from optimum.exporters.openvino import main_export
+    config = LlamaConfig(**_SHAPE | {"vocab_size": len(make_tokenizer()), "intermediate_size": 128})
+    return _make(config, directory, seed=20)
 
-    torch.manual_seed(20)
-    tokenizer = make_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=512,
-        bos_token_id=0,
-        eos_token_id=2,
-        # Wide enough that greedy choices are clear, as a trained model's are.
-        initializer_range=0.3,
-    )
-    model = LlamaForCausalLM(config).eval()
+
+def make_model(kind: str, directory: Path, **changes: Any) -> Any:
+    """A tiny model of one of ARCHITECTURES in float32, saved as `make_llama` does."""
+    described = _SHAPE | ARCHITECTURES[kind] | {"vocab_size": len(make_tokenizer())} | changes
+    return _make(AutoConfig.for_model(kind, **described), directory, seed=7)
+
+
+def _make(config: Any, directory: Path, seed: int) -> Any:
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     model.save_pretrained(directory / "pt")
-    tokenizer.save_pretrained(directory / "pt")
-    main_export(
-        str(directory / "pt"),
-        output=directory / "ir",
-        task="text-generation-with-past",
-        convert_tokenizer=False,
-        ov_config=None,
-    )
+    make_tokenizer().save_pretrained(directory / "pt")
+    convert_directory(directory / "pt", directory / "ir", "text", "fp32", _silently)
     return model
+
+
+_silently: Callable[[str], None] = lambda _: None  # noqa: E731

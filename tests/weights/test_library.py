@@ -94,6 +94,16 @@ def test_remove_frees_the_model_and_what_a_pull_left(library: Library) -> None:
         library.remove("model")
 
 
+def test_a_broken_model_can_be_removed_but_no_other(library: Library) -> None:
+    (install(library, "torn") / FILE_NAME).write_text("{")
+    assert library.remove("torn") > 0
+    folder = install(library, "owner/model")
+    library.staging("owner/model").mkdir(parents=True)
+    with pytest.raises(ModelNotFound):
+        library.remove("owner--model")
+    assert folder.exists()
+
+
 def test_a_model_that_is_being_pulled_is_not_removed(library: Library) -> None:
     install(library, "model")
     with library.locked("model", wait=False), pytest.raises(Conflict, match="being pulled"):
@@ -125,7 +135,9 @@ def test_the_catalog_gets_the_paths_of_installed_models(library: Library) -> Non
 
 def test_a_path_in_the_catalog_wins(library: Library) -> None:
     install(library, "known")
-    (model,) = with_installed([Model(name="known", task="text", engine="text", path="/mine")], library.installed())
+    (model,) = with_installed(
+        [Model(name="known", task="text", engine="text", path="/mine")], library.installed()
+    )
     assert model.path == "/mine"
 
 

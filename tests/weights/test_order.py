@@ -30,7 +30,12 @@ def order(word: str, **more: Any) -> Order:
 
 def test_a_name_takes_the_first_source() -> None:
     made = order("little")
-    assert (made.name, made.repo, made.format, made.revision) == ("little", SOURCES[0].repo, "openvino", "main")
+    assert (made.name, made.repo, made.format, made.revision) == (
+        "little",
+        SOURCES[0].repo,
+        "openvino",
+        "main",
+    )
     assert made.model is KNOWN["little"]
 
 
@@ -46,7 +51,8 @@ def test_a_precision_finds_the_source_that_has_it_or_can_be_converted(precision:
 
 
 @pytest.mark.parametrize(
-    "word", ["owner/model", "hf.co/owner/model", "https://huggingface.co/owner/model", "https://hf.co/owner/model/"]
+    "word",
+    ["owner/model", "hf.co/owner/model", "https://huggingface.co/owner/model", "https://hf.co/owner/model/"],
 )
 def test_a_repository_of_the_hub(word: str) -> None:
     made = order(word, revision="v1")

@@ -41,7 +41,7 @@ def library(tmp_path: Path) -> Library:
 
 def pull(library: Library, steps: list[Progress] | None = None, **order: Any) -> Outcome:
     wanted = Order(**({"name": NAME, "repo": NAME} | order))
-    return Pull(library, wanted, (steps if steps is not None else []).append, QUICK).run()
+    return Pull(library, wanted, (steps if steps is not None else []).append, patience=QUICK).run()
 
 
 def refusal(library: Library, kind: type[QuintetError], **order: Any) -> QuintetError:
@@ -99,7 +99,9 @@ def test_a_revision_is_pinned_to_its_commit(hub: LocalHub, library: Library) -> 
 def test_what_the_catalog_says_wins_over_the_files(hub: LocalHub, library: Library) -> None:
     hub.add(NAME, {f"ir/{name}": content for name, content in FILES.items()})
     source = Source(repo=NAME, format="openvino", subfolder="ir", precision="int8")
-    model = Model(name="little", task="text", engine="text", context_length=99, licence="mit", sources=(source,))
+    model = Model(
+        name="little", task="text", engine="text", context_length=99, licence="mit", sources=(source,)
+    )
     pull(library, name="little", subfolder="ir", format="openvino", stored_precision="int8", model=model)
     manifest = library.find("little").manifest
     assert (manifest.context_length, manifest.licence, manifest.precision) == (99, "mit", "int8")
@@ -202,6 +204,19 @@ def test_a_disk_too_small_is_found_out_before_the_download(hub: LocalHub, librar
     assert repo.sent_bytes == 0
 
 
+@pytest.mark.parametrize("place", [{"repo": NAME}, {"repo": "", "directory": str(FOLDER)}])
+def test_a_machine_too_small_is_found_out_before_the_download(
+    hub: LocalHub, library: Library, place: dict[str, str]
+) -> None:
+    repo = hub.add(NAME, FOLDER)
+    order = Order(**({"name": NAME} | place))
+    with pytest.raises(LoadFailed, match=r"take 5\.8 MB of memory, but there are 1\.0 MB") as caught:
+        Pull(library, order, lambda _: None, memory_bytes=1_000_000).run()
+    assert caught.value.code == "insufficient_memory"
+    assert repo.sent_bytes == 0
+    assert library.installed() == []
+
+
 def test_a_disk_that_fills_up_midway(hub: LocalHub, library: Library) -> None:
     repo = hub.add(NAME, FOLDER)
     part = library.staging(NAME) / "source" / (WEIGHTS + PART)
@@ -257,6 +272,14 @@ def test_a_precision_that_can_not_be_had(hub: LocalHub, library: Library) -> Non
     assert "int4" in refusal(library, InvalidRequest, precision="int4").message
 
 
+def test_an_endpoint_that_is_no_hub(hub: LocalHub, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = hub.add(NAME, FOLDER)
+    monkeypatch.setattr(repo, "facts", lambda: [3])
+    error = refusal(library, NotReady)
+    assert error.code == "hub_failed"
+    assert "HF_ENDPOINT" in error.message
+
+
 def test_offline(library: Library, hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     error = refusal(library, NotReady)
@@ -275,7 +298,7 @@ def test_two_pulls_of_one_model_download_it_once(hub: LocalHub, library: Library
             waiting.set()
 
     def run(report: Any) -> None:
-        outcomes.append(Pull(library, Order(name=NAME, repo=NAME), report, QUICK).run())
+        outcomes.append(Pull(library, Order(name=NAME, repo=NAME), report, patience=QUICK).run())
 
     threads = [threading.Thread(target=run, args=(lambda _: None,))]
     threads[0].start()

@@ -26,7 +26,11 @@ def test_safetensors_are_converted_and_only_the_ir_is_kept(
     steps: list[Progress] = []
     outcome = Pull(library, Order(name=NAME, repo=NAME, precision="int8"), steps.append).run()
     manifest = outcome.installed.manifest
-    assert (manifest.format, manifest.precision, manifest.converted_from) == ("openvino", "int8", "safetensors")
+    assert (manifest.format, manifest.precision, manifest.converted_from) == (
+        "openvino",
+        "int8",
+        "safetensors",
+    )
     assert (manifest.task, manifest.context_length, manifest.revision) == ("text", 512, repo.commit)
     assert inspect(outcome.installed.folder).format == "openvino"
     assert not list(outcome.installed.folder.glob("*.safetensors"))

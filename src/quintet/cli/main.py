@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from quintet import __version__
-from quintet.cli import chat, doctor, keys, models, serve
+from quintet.cli import chat, doctor, keys, models, pull, serve
 from quintet.cli.failure import Failure
 from quintet.core.errors import QuintetError
 
@@ -18,6 +18,7 @@ EXAMPLES: Final = """\
 Examples:
   quintet serve                            start the server on 127.0.0.1:8000
   quintet chat                             talk to the running server
+  quintet pull qwen3-0.6b                  install a model
   quintet keys create --owner alice        make an API key
   quintet doctor                           check this machine
 """
@@ -34,23 +35,10 @@ app = typer.Typer(
 )
 app.command("serve", short_help="Start the server.")(serve.serve)
 app.command("chat", short_help="Talk to a model of a running server.")(chat.chat)
+app.command("pull", short_help="Install a model.")(pull.pull)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.command("doctor", short_help="Check this machine, and say how to mend what is wrong.")(doctor.doctor)
-
-
-@app.command("pull", hidden=True)
-def pull(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
-    """Not built yet; hidden, and here only because the starter model already names it.
-
-    \b
-    Examples:
-      quintet pull phi-3
-    """
-    raise Failure(
-        f"can't pull `{name}`: fetching models is not built yet. Convert one yourself and add it to the catalog; "
-        "`quintet models --help` says how."
-    )
 
 
 def _show_version(wanted: bool) -> None:

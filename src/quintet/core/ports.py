@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from quintet.core.errors import QuintetError
 from quintet.core.events import Event
@@ -61,6 +61,15 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """An engine that has metrics of its own, as those of a foreign server do."""
+
+    def metrics(self) -> str:
+        """Prometheus text as last seen, every sample labelled with the model's name; called by the stepping thread."""
+        ...
+
+
 class Backend(Protocol):
     """The one port to workers, on this machine or on many."""
 
@@ -74,6 +83,14 @@ class Backend(Protocol):
 
     def status(self, model: Model) -> ModelStatus:
         """How the model is doing now."""
+        ...
+
+    def forget(self, model: Model) -> None:
+        """Let go of a model whose files are gone or new: work under way is finished, the next loads it anew."""
+        ...
+
+    def metrics(self) -> Sequence[str]:
+        """Prometheus texts of the engines that have metrics of their own."""
         ...
 
     async def close(self, drain_seconds: float) -> None:

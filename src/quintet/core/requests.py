@@ -94,7 +94,7 @@ class ToolUse:
     tools: tuple[Tool, ...] = ()
     choice: Literal["auto", "required", "none"] = "auto"
     """auto = the model decides; required = at least one call of these tools (a caller who names a function gets
-    a list of that one); none = the model sees the tools but must not call them."""
+    a list of that one); none = the model must not call any, so it need not even see them."""
     parallel: bool = True
     """Whether one answer may hold several calls."""
 

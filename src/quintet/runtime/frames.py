@@ -91,8 +91,14 @@ class Broken(msgspec.Struct, frozen=True, array_like=True, tag="broken"):
     """The engine failed in a way that leaves its state unknown; the worker exits."""
 
 
+class Gauges(msgspec.Struct, frozen=True, array_like=True, tag="gauges"):
+    """The engine's own metrics, sent when they have changed."""
+
+    text: str
+
+
 ToWorker = Open | Submit | Cancel | Quit
-FromWorker = Opened | Refused | Batch | Broken
+FromWorker = Opened | Refused | Batch | Broken | Gauges
 
 REQUEST_TYPES: tuple[type[Any], ...] = (
     domain.TextRequest,

@@ -17,6 +17,8 @@ from quintet.runtime.process import Lost, WorkerProcess
 from quintet.runtime.quarantine import Quarantine, digest_of
 from quintet.runtime.supervisor import Patience, Supervisor
 
+_IDLE_LOOK_SECONDS = 0.2
+
 
 class LocalBackend:
     """Implements `core.ports.Backend`. Lives on one event loop."""
@@ -34,6 +36,7 @@ class LocalBackend:
         self._clock = clock
         self._quarantine = Quarantine()
         self._supervisors: dict[str, Supervisor] = {}
+        self._leaving: dict[Supervisor, asyncio.Task[None]] = {}
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -90,6 +93,25 @@ class LocalBackend:
         supervisor = self._supervisors.get(model.name)
         return supervisor.pid if supervisor else None
 
+    def metrics(self) -> list[str]:
+        """Prometheus texts of the engines that have metrics of their own."""
+        return [text for supervisor in self._supervisors.values() if (text := supervisor.metrics)]
+
+    def forget(self, model: Model) -> None:
+        """Let go of a model whose files are gone or new: work under way is finished, the next loads it anew."""
+        supervisor = self._supervisors.pop(model.name, None)
+        if supervisor is not None and not self._closing:
+            # Owned by this object: `close` ends and awaits it.
+            task = asyncio.get_running_loop().create_task(self._let_go(supervisor))
+            self._leaving[supervisor] = task
+
+    async def _let_go(self, supervisor: Supervisor) -> None:
+        """Task: stop a worker once it has nothing left to do."""
+        while supervisor.in_flight:  # noqa: ASYNC110  # its requests end in too many ways to hear of each
+            await asyncio.sleep(_IDLE_LOOK_SECONDS)
+        await supervisor.close(self._patience.quit_seconds)
+        del self._leaving[supervisor]
+
     async def close(self, drain_seconds: float) -> None:
         """Stop all workers, letting work in flight finish for at most so long."""
         with suppress(TimeoutError):
@@ -98,8 +120,10 @@ class LocalBackend:
         self._closing = True
         grace = self._patience.quit_seconds if not self._active else 0.0
         async with asyncio.TaskGroup() as group:
-            for supervisor in self._supervisors.values():
+            for supervisor in (*self._supervisors.values(), *self._leaving):
                 group.create_task(supervisor.close(grace))
+        for task in list(self._leaving.values()):  # with nothing in flight any more, they end by themselves
+            await task
 
     def _supervisor(self, model: Model) -> Supervisor:
         if self._closing:

@@ -92,6 +92,8 @@ class WorkerProcess(asyncio.Protocol):
         self.down: asyncio.Future[None] = loop.create_future()
         """Done when the worker is lost, for whatever reason."""
         self.broken = False
+        self.metrics = ""
+        """Its engine's own metrics, if it has any."""
         self.last_frame = clock()
         self._clock = clock
         self._buffer = frames.FrameBuffer()
@@ -228,6 +230,8 @@ class WorkerProcess(asyncio.Protocol):
                     self.opened.set_result(None)
             case frames.Refused(fault=fault):
                 self._refuse(frames.error_of(fault))
+            case frames.Gauges(text=text):
+                self.metrics = text
             case frames.Broken():
                 self.broken = True
 

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_RETRY_AFTER_SECONDS = 60.0
 _SECOND_LOOK_SECONDS = 0.1
+_FOREIGN_MORE_SECONDS = 30.0
+"""Beside what a foreign server may take to start."""
 _STANDSTILL_SECONDS = 1.0
 """A look that comes so late means that this process stood still, and the worker maybe with it."""
 
@@ -75,6 +77,11 @@ class Supervisor:
     def pid(self) -> int | None:
         """Process id of the worker, if there is one."""
         return self._worker.pid if self._worker else None
+
+    @property
+    def metrics(self) -> str:
+        """Its engine's own metrics; empty if it has none."""
+        return self._worker.metrics if self._worker else ""
 
     def status(self) -> ModelStatus:
         """How the model is doing."""
@@ -165,7 +172,7 @@ class Supervisor:
         started = self._clock()
         worker: WorkerProcess | None = None
         try:
-            async with asyncio.timeout(self._patience.load_seconds):
+            async with asyncio.timeout(self._load_seconds()):
                 worker = await WorkerProcess.start(
                     self.model, self._factory, self._patience.prepare_seconds, self._clock
                 )
@@ -190,6 +197,13 @@ class Supervisor:
         self._restarts.load_failed(self._clock())
         self._announce(ModelState.FAILED)
         return None
+
+    def _load_seconds(self) -> float:
+        """How long a load may take; a foreign server's table may say more than is usual."""
+        usual, asked = self._patience.load_seconds, self.model.options.get("start_seconds")
+        if self.model.engine == "upstream" and isinstance(asked, int | float):
+            return max(usual, asked + _FOREIGN_MORE_SECONDS)
+        return usual
 
     async def _watch(self, worker: WorkerProcess) -> None:
         """Return when the worker is gone; kill it if it stops making progress."""

@@ -28,12 +28,14 @@ from dataclasses import dataclass, replace
 from quintet.core.errors import EngineFailed, LoadFailed, QuintetError
 from quintet.core.events import Finished
 from quintet.core.models import Model
-from quintet.core.ports import Engine, Output
+from quintet.core.ports import Engine, Measured, Output
 from quintet.core.requests import Request
 from quintet.runtime import frames
 
 BEAT_SECONDS = 1.0
 """How often a sign of life is sent while requests are open and nothing else is to be said."""
+GAUGES_SECONDS = 2.0
+"""How often an engine with metrics of its own is asked for them."""
 PREPARERS = 2
 EXIT_REFUSED, EXIT_BROKEN, EXIT_ORPHANED = 3, 4, 5
 _PR_SET_PDEATHSIG = 1
@@ -68,6 +70,9 @@ class Worker:
         """When a preparer took up a request, cancelled or not (monotonic seconds); preparers write it."""
         self._running: set[int] = set()
         self._last_sent = time.monotonic()
+        self._measured: Measured | None = None
+        self._gauges = ""
+        self._gauges_since = 0.0
 
     def serve(self) -> int:
         """Load the model, then work until told to quit; returns the exit code."""
@@ -77,6 +82,7 @@ class Worker:
         engine = self._open(opening)
         if engine is None:
             return EXIT_REFUSED
+        self._measured = engine if isinstance(engine, Measured) else None
         gc.collect()
         gc.freeze()  # what the load left behind is looked at no more while tokens are waited for
         self._send(frames.frame(frames.Opened(engine.info())))
@@ -175,7 +181,19 @@ class Worker:
             outputs.extend(self._known(engine.step()))
         if outputs or is_due or self._should_beat():
             self._send(frames.batch_frame(outputs))
+        if self._measured is not None:
+            self._measure(self._measured)
         return True
+
+    def _measure(self, engine: Measured) -> None:
+        """Send the engine's own metrics if it is time and they have changed."""
+        now = time.monotonic()
+        if now - self._gauges_since < GAUGES_SECONDS:
+            return
+        self._gauges_since = now
+        if (text := engine.metrics()) != self._gauges:
+            self._gauges = text
+            self._send(frames.frame(frames.Gauges(text)))
 
     def _arrivals(self, *, wait: bool) -> Iterator[_Item]:
         """What lies in the inbox; waits up to a beat for the first item if there is nothing else to do."""

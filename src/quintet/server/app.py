@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from quintet.runtime.meter import Meter
 from quintet.runtime.service import Deadlines, Service
 from quintet.runtime.supervisor import Patience
 from quintet.server.addresses import AddressBook, parse_address
+from quintet.server.admin import Admin, PullBody
 from quintet.server.auth import Gatekeeper, accepted_hosts
 from quintet.server.bans import Bans
 from quintet.server.body import Budget, Pace
@@ -34,7 +35,16 @@ from quintet.server.health import Health
 from quintet.server.journal import Journal
 from quintet.server.metrics import Metrics
 from quintet.server.openapi import describe, render_page
-from quintet.server.routes import GuardedRoute, in_order, operation_route, refuse_path, view_route
+from quintet.server.pulls import Pulls
+from quintet.server.routes import (
+    GuardedRoute,
+    admin_route,
+    in_order,
+    operation_route,
+    refuse_path,
+    view_route,
+)
+from quintet.server.shelf import Shelf
 from quintet.server.stream import Waits
 from quintet.store.keycache import KeyCache
 from quintet.store.keys import KeyStore
@@ -43,11 +53,15 @@ DIALECTS: Mapping[str, tuple[Operation, ...]] = {"openai": openai.OPERATIONS, "t
 """Every dialect the server speaks."""
 ENGINES: Mapping[str, str] = {
     "text": "quintet.engines.text.engine:open_engine",
+    "embed": "quintet.engines.embed.engine:open_engine",
     "echo": "quintet.engines.echo:open_engine",
+    "upstream": "quintet.engines.upstream:open_engine",
 }
 """Which function opens an engine, in the worker's process."""
 MODELS_FOLDER = "models"
 """Under $QUINTET_HOME: catalog files (*.toml) of the models that were added to this machine."""
+ADAPTERS_FOLDER = "adapters"
+"""Under $QUINTET_HOME: MODEL/ADAPTER/ directories of text LoRA, as PEFT saves them."""
 PAGE_HEADERS = (
     ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     ("cache-control", "no-store"),
@@ -66,6 +80,7 @@ class Gateway:
     addresses: AddressBook
     journal: Journal
     keys: KeyCache
+    pulls: Pulls
     logger: Logger
 
     def sockets_per_address(self, address: str) -> int:
@@ -77,22 +92,40 @@ class Gateway:
 
 
 def read_models(settings: Settings) -> Catalog:
-    """The catalog of this server; raises ConfigError or CatalogError."""
+    """The catalog of this server with what is installed now; raises ConfigError or CatalogError."""
+    return read_shelf(settings)[1]
+
+
+def read_shelf(settings: Settings) -> tuple[Shelf, Catalog]:
+    """The shelf of this server, and its catalog now; raises ConfigError or CatalogError."""
     folder = settings.home / MODELS_FOLDER
     read = read_catalog([folder] if folder.is_dir() else [], with_echo=settings.echo.enabled)
-    models = [_adjust(model, settings) for model in read.models]
-    if settings.default_model not in read.by_name and settings.default_model not in read.aliases:
-        names = ", ".join(sorted(read.by_name))
-        raise ConfigError(f"default_model: there is no such model in the catalog, which has: {names}")
-    taken = read.by_name.keys() | read.aliases.keys()
-    # A model that is really called so, as by its own alias, wins over a built-in alias.
-    aliases = {a: m for a, m in settings.all_aliases.items() if a in settings.aliases or a not in taken}
-    return make_catalog(models, {alias: read.aliases.get(name, name) for alias, name in aliases.items()})
+    shelf = Shelf(read.models, settings.home, lambda models: _name_models(models, settings), settings.aliases)
+    catalog = shelf.read()
+    if settings.default_model not in catalog:
+        names = ", ".join(sorted(model.name for model in catalog.models if model.is_installed))
+        raise ConfigError(f"default_model: there is no such model in the catalog. Installed are: {names}")
+    return shelf, catalog
+
+
+def _name_models(models: Iterable[Model], settings: Settings) -> Catalog:
+    """A catalog of these models under the names and limits of the settings; raises CatalogError."""
+    read = make_catalog(_adjust(model, settings) for model in models)
+    # An installed model that is really called so, as by its own alias, wins over a built-in alias.
+    aliases = {
+        alias: read.aliases.get(name, name)
+        for alias, name in settings.all_aliases.items()
+        if alias in settings.aliases or (alias not in read.taken and name in read)
+    }
+    return make_catalog(read.models, aliases)
 
 
 def _adjust(model: Model, settings: Settings) -> Model:
     if settings.limits.max_in_flight is not None:
         model = replace(model, max_in_flight=settings.limits.max_in_flight)
+    adapters = settings.home / ADAPTERS_FOLDER / model.name
+    if model.engine == "text" and adapters.is_dir():
+        model = replace(model, options={"adapters": str(adapters), **model.options})
     if model.engine == "echo" and settings.echo.faults:
         model = replace(model, options={**model.options, "faults": True})
     return model
@@ -100,7 +133,7 @@ def _adjust(model: Model, settings: Settings) -> Model:
 
 def build(settings: Settings, store: KeyStore, logger: Logger) -> Gateway:
     """Put a server together; raises ConfigError or CatalogError."""
-    catalog = read_models(settings)
+    shelf, catalog = read_shelf(settings)
     metrics = Metrics(catalog.by_name)
     journal = Journal(logger, metrics)
     service = _make_service(settings, catalog, Meter(journal.take))
@@ -114,8 +147,17 @@ def build(settings: Settings, store: KeyStore, logger: Logger) -> Gateway:
         accepted_hosts=accepted_hosts(settings.host, settings.is_loopback, settings.auth.allowed_hosts),
     )
     _watch(metrics, service, drain, bans, logger)
-    app = _make_app(_make_house(settings, service, gate, drain), metrics)
-    app.add_middleware(Front, gate=gate, drain=drain, journal=journal, routes=lambda: app.router.routes)
+    pulls = Pulls(settings.home)
+    service.is_downloading = pulls.is_running
+
+    def refresh() -> None:
+        shelf.refresh(service, metrics)
+
+    house = _make_house(settings, service, gate, drain)
+    app = _make_app(house, metrics, Admin(house, shelf, pulls, refresh))
+    app.add_middleware(
+        Front, gate=gate, drain=drain, journal=journal, routes=lambda: app.router.routes, refresh=refresh
+    )
     return Gateway(
         settings=settings,
         app=app,
@@ -125,6 +167,7 @@ def build(settings: Settings, store: KeyStore, logger: Logger) -> Gateway:
         addresses=addresses,
         journal=journal,
         keys=keys,
+        pulls=pulls,
         logger=logger,
     )
 
@@ -180,7 +223,7 @@ def _make_house(settings: Settings, service: Service, gate: Gatekeeper, drain: D
     )
 
 
-def _make_app(house: House, metrics: Metrics) -> FastAPI:
+def _make_app(house: House, metrics: Metrics, admin: Admin) -> FastAPI:
     app = FastAPI(
         title="Quintet",
         version=__version__,
@@ -193,7 +236,7 @@ def _make_app(house: House, metrics: Metrics) -> FastAPI:
     gate = house.gate
 
     async def show_metrics(exchange: Exchange) -> Reply:
-        return metrics.render()
+        return metrics.render(house.service.backend.metrics())
 
     async def show_openapi(exchange: Exchange) -> Reply:
         return Reply(body=msgspec.json.encode(app.openapi()))
@@ -219,7 +262,12 @@ def _make_app(house: House, metrics: Metrics) -> FastAPI:
         for dialect, found in DIALECTS.items()
         for operation in found
     ]
-    routes: list[GuardedRoute] = in_order([*views, *operations])
+    managing = [
+        admin_route("GET", "/admin/models", admin.list, house),
+        admin_route("POST", "/admin/models/pull", admin.pull, house, PullBody),
+        admin_route("DELETE", "/admin/models/{model:path}", admin.remove, house),
+    ]
+    routes: list[GuardedRoute] = in_order([*views, *managing, *operations])
     app.router.routes[:] = routes
     app.router.default = refuse_path
     document: dict[str, Any] = {}

@@ -136,7 +136,7 @@ class OperationEndpoint:
         with self._house.drain.counted(inbox.drop):
             async with asyncio.TaskGroup() as tasks:
                 pump = tasks.create_task(self._pump(accepted, inbox, outcomes))
-                watch = tasks.create_task(_watch(receive, inbox))
+                watch = tasks.create_task(watch_client(receive, inbox))
                 try:
                     if outcomes is None:
                         stream = StreamAnswer(exchange, call.renderer, send, self._house.waits)
@@ -187,7 +187,7 @@ async def _answer_whole(
     return None
 
 
-async def _watch(receive: Receive, inbox: Inbox) -> None:
+async def watch_client(receive: Receive, inbox: Inbox) -> None:
     """Task: end the request when the client hangs up."""
     while True:
         message = await receive()

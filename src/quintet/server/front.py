@@ -31,13 +31,15 @@ class Front:
         drain: Drain,
         journal: Journal,
         routes: Callable[[], Sequence[BaseRoute]],
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
-        """`routes` are asked for when a path doesn't take a method."""
+        """`routes` are asked for when a path doesn't take a method; `refresh` is called before every request."""
         self._app = app
         self._gate = gate
         self._drain = drain
         self._journal = journal
         self._routes = routes
+        self._refresh = refresh
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; lifespan events pass through."""
@@ -60,6 +62,7 @@ class Front:
     async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._gate.identify(exchange)
+            self._refresh()
             if scope["path"].startswith("//") and self._gate.has_credential(exchange):
                 # Clients that join URLs carelessly. Only with a credential: nobody else profits from leniency.
                 scope["path"] = "/" + scope["path"].lstrip("/")

@@ -50,6 +50,10 @@ class Metrics:
             "quintet_tokens", "Tokens read and written.", ("model", "kind"), registry=self.registry
         )
 
+    def know(self, models: Iterable[str]) -> None:
+        """These names may be labels, too; only whoever installs models can add any."""
+        self._models |= frozenset(models)
+
     def watch(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """Add a gauge that is read when somebody asks."""
         Gauge(f"quintet_{name}", help_text, registry=self.registry).set_function(read)
@@ -75,6 +79,24 @@ class Metrics:
         """Count what was refused before it was a request."""
         self._requests.labels(OTHER, OTHER, str(status), "refused").inc()
 
-    def render(self) -> Reply:
-        """All metrics in Prometheus' text format."""
-        return Reply(body=generate_latest(self.registry), content_type=CONTENT_TYPE)
+    def render(self, foreign: Iterable[str] = ()) -> Reply:
+        """All metrics in Prometheus' text format; `foreign` are texts of engines that have some of their own."""
+        body = generate_latest(self.registry) + merged(foreign).encode()
+        return Reply(body=body, content_type=CONTENT_TYPE)
+
+
+def merged(texts: Iterable[str]) -> str:
+    """Several Prometheus texts as one: the lines of each metric stand together, its description comes once."""
+    families: dict[str, tuple[dict[str, str], list[str]]] = {}
+    for text in texts:
+        name = ""
+        for line in text.splitlines():
+            if line.startswith("# "):
+                _, word, name, *_ = line.split(" ", 3)
+                families.setdefault(name, ({}, []))[0].setdefault(word, line)
+                continue
+            own = line.partition("{")[0]
+            family = name if name and own.startswith(name) else own
+            families.setdefault(family, ({}, []))[1].append(line)
+    lines = [line for described, samples in families.values() for line in (*described.values(), *samples)]
+    return "\n".join(lines) + "\n" if lines else ""

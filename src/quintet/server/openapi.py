@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from quintet import __version__
+from quintet.server.admin import AdminEndpoint
 from quintet.server.endpoint import OperationEndpoint
 from quintet.server.routes import GuardedRoute
 
@@ -35,7 +36,7 @@ def describe(routes: Sequence[GuardedRoute]) -> dict[str, Any]:
     references: dict[type[Any], dict[str, Any]] = {model: found for (model, _mode), found in schemas.items()}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        method = "post" if "POST" in (route.methods or ()) else "get"
+        method = next((m for m in ("post", "delete") if m.upper() in (route.methods or ())), "get")
         paths.setdefault(route.path_format, {})[method] = _operation(route, references)
     return {
         "openapi": "3.1.0",
@@ -49,7 +50,11 @@ def describe(routes: Sequence[GuardedRoute]) -> dict[str, Any]:
 
 
 def _body_model(route: GuardedRoute) -> type[BaseModel] | None:
-    schema = route.app.operation.schema if isinstance(route.app, OperationEndpoint) else None
+    schema: type[Any] | None = None
+    if isinstance(route.app, OperationEndpoint):
+        schema = route.app.operation.schema
+    elif isinstance(route.app, AdminEndpoint):
+        schema = route.app.schema
     return schema if schema is not None and issubclass(schema, BaseModel) else None
 
 
@@ -67,10 +72,10 @@ def _operation(route: GuardedRoute, references: dict[type[Any], dict[str, Any]])
         operation = route.app.operation
         described |= {"summary": operation.summary, "tags": [route.app.dialect]}
         described["responses"]["400"] = {"description": "The body breaks a rule; the message names it"}
-        model = _body_model(route)
-        if model is not None:
-            content = {"application/json": {"schema": references[model]}}
-            described["requestBody"] = {"required": True, "content": content}
+    model = _body_model(route)
+    if model is not None:
+        content = {"application/json": {"schema": references[model]}}
+        described["requestBody"] = {"required": True, "content": content}
     return described
 
 

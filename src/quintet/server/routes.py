@@ -10,6 +10,8 @@ from starlette.routing import BaseRoute, Match, Route
 from quintet.core.errors import MethodNotAllowed, NotFound, QuintetError
 from quintet.dialects.base import Operation, Reply
 from quintet.dialects.errors import error_reply
+from quintet.dialects.validation import WireModel
+from quintet.server.admin import Act, AdminEndpoint
 from quintet.server.asgi import Receive, Scope, Send, send_reply
 from quintet.server.auth import Gatekeeper, Policy
 from quintet.server.endpoint import House, OperationEndpoint
@@ -22,7 +24,9 @@ Access = Literal["public"] | Policy
 class GuardedRoute(Route):
     """A route that says whom it lets in; the application refuses routes of any other kind."""
 
-    def __init__(self, path: str, app: OperationEndpoint | ViewEndpoint, method: str, access: Access) -> None:
+    def __init__(
+        self, path: str, app: OperationEndpoint | ViewEndpoint | AdminEndpoint, method: str, access: Access
+    ) -> None:
         """`app` enforces `access`."""
         super().__init__(path, app, methods=[method])
         self.access = access
@@ -66,6 +70,15 @@ def view_route(path: str, view: View, access: Access, gate: Gatekeeper) -> Guard
     endpoint = ViewEndpoint(view, access, gate)
     endpoint.path = path
     return GuardedRoute(path, endpoint, "GET", access)
+
+
+def admin_route(
+    method: str, path: str, act: Act, house: House, schema: type[WireModel] | None = None
+) -> GuardedRoute:
+    """The route of an action that only admins may take; `schema` is its body's."""
+    endpoint = AdminEndpoint(act, house, schema)
+    endpoint.path = path
+    return GuardedRoute(path, endpoint, method, "admin")
 
 
 def in_order(routes: Iterable[GuardedRoute]) -> list[GuardedRoute]:

@@ -137,6 +137,7 @@ class Run:
         drain, seconds = self._gateway.drain, self._gateway.settings.drain_seconds
         drain.begin()
         self._gateway.service.admission.drain()
+        await self._gateway.pulls.close()
         for connection in list(self._server.server_state.connections):
             connection.shutdown()  # closes the idle ones, and the others after their answer
         if drain.in_flight:

@@ -12,6 +12,7 @@ import torch
 
 from quintet.core.errors import LoadFailed
 from quintet.engines.text.executor import Chunk, Executor
+from quintet.engines.text.memory import CacheWish
 from tests.conftest import TinyModel
 
 MOVED = "OpenVINO's private door moved: read docs about the pinned version before changing it"
@@ -41,7 +42,8 @@ def test_the_private_door_is_where_it_was(tiny: TinyModel) -> None:
 @pytest.fixture
 def executor(tiny: TinyModel) -> Executor:
     properties = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
-    return Executor(tiny.directory, cache_bytes=0, minimum_blocks=9, properties=properties)
+    cache = CacheWish(context_length=256, megabytes=0)
+    return Executor(tiny.directory, cache=cache, properties=properties)
 
 
 def test_any_rows_in_any_order_of_blocks(tiny: TinyModel, executor: Executor) -> None:
@@ -63,4 +65,4 @@ def test_any_rows_in_any_order_of_blocks(tiny: TinyModel, executor: Executor) ->
 
 def test_a_directory_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match=r"openvino_model\.xml"):
-        Executor(tmp_path, cache_bytes=0)
+        Executor(tmp_path, cache=CacheWish(context_length=32))

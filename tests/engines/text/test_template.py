@@ -166,6 +166,14 @@ def test_broken_jinja_is_a_load_failure() -> None:
         ChatTemplate("{% for %}")
 
 
+def test_marks_of_what_is_trained_are_no_obstacle() -> None:
+    source = (
+        "{% for message in messages %}{% if message.role == 'assistant' %}\n    {% generation %}\n"
+        "    {%- set inside = 1 %}{{ message.content }}{% endgeneration %}\n{% endif %}{% endfor %}{{ inside }}."
+    )
+    assert render(source) == "Hi."
+
+
 def test_pictures_come_as_a_list() -> None:
     messages = (Message("user", ("look: ", Image(data=b"x"), "well?")), Message("assistant", ("yes",)))
     source = (

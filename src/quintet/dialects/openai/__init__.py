@@ -3,6 +3,7 @@
 from quintet.core.errors import QuintetError
 from quintet.dialects.base import Operation, Reply
 from quintet.dialects.errors import error_reply
+from quintet.dialects.openai.embeddings import EmbeddingBody, parse_embedding
 from quintet.dialects.openai.models import model_reply, models_reply
 from quintet.dialects.openai.parse import parse_chat, parse_completion
 from quintet.dialects.openai.wire import ChatBody, CompletionBody
@@ -11,6 +12,8 @@ __all__ = ["OPERATIONS", "model_reply", "models_reply", "refuse"]
 
 MAX_CHAT_BYTES = 32 * 1024 * 1024
 """Conversations may hold pictures."""
+MAX_EMBEDDING_BYTES = 8 * 1024 * 1024
+"""As much text as one request may have, in any alphabet."""
 
 
 def refuse(error: QuintetError) -> Reply:
@@ -34,5 +37,13 @@ OPERATIONS: tuple[Operation, ...] = (
         refuse=refuse,
         schema=CompletionBody,
         summary="Continue a prompt (OpenAI clients)",
+    ),
+    Operation(
+        path="/v1/embeddings",
+        parse=parse_embedding,
+        refuse=refuse,
+        schema=EmbeddingBody,
+        summary="Turn texts into vectors (OpenAI clients)",
+        max_body_bytes=MAX_EMBEDDING_BYTES,
     ),
 )

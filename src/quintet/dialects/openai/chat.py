@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from quintet.core.content import ToolCall
 from quintet.core.errors import QuintetError
-from quintet.core.events import Choice, Event, Finished, Outcome, Stopped, Token, Usage
+from quintet.core.events import Choice, Event, Finished, Outcome, Stopped, Token, ToolCallPart, Usage
 from quintet.core.requests import TextRequest
 from quintet.dialects import sse
 from quintet.dialects.base import Incoming, Reply
@@ -48,7 +49,10 @@ class ChatRenderer:
         )
         self._after_text = b',"tool_calls":null},"logprobs":null,"finish_reason":null}' + self._tail
         self._opened = bytearray(request.n)
+        self._lacks_content = bytearray(request.n)
+        """Choices that were opened without content, because a call may be all there is."""
         self._wants_logprobs = request.detail.logprobs
+        self._may_call = request.tool_use is not None and request.tool_use.choice != "none"
         self._usage = Usage()
 
     def whole(self, outcomes: Sequence[Outcome]) -> Reply:
@@ -68,7 +72,12 @@ class ChatRenderer:
             logprobs = {"content": [chat_entry(token) for token in choice.tokens], "refusal": None}
         return {
             "index": index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": None, "tool_calls": None},
+            "message": {
+                "role": "assistant",
+                "content": choice.text or (None if choice.tool_calls else ""),
+                "refusal": None,
+                "tool_calls": [_call(call) for call in choice.tool_calls] or None,
+            },
             "logprobs": logprobs,
             "finish_reason": REASONS[choice.reason],
         }
@@ -77,6 +86,8 @@ class ChatRenderer:
         """One chunk per token that shows something, one when a choice ends."""
         if type(event) is Token:
             return self._token(event)
+        if type(event) is ToolCallPart:
+            return self._call_part(event)
         if type(event) is Stopped:
             return self._stopped(event)
         if type(event) is Finished:
@@ -85,6 +96,10 @@ class ChatRenderer:
 
     def _token(self, token: Token) -> bytes:
         text = token.text
+        if self._may_call:
+            if not text:
+                return self._silent(token)
+            self._lacks_content[token.choice] = 0
         opening = b"" if self._opened[token.choice] else self._open(token.choice)
         if self._wants_logprobs:
             delta = {"content": text, "tool_calls": None}
@@ -93,13 +108,37 @@ class ChatRenderer:
             return opening
         return opening + self._before_text[token.choice] + sse.encode_text(text) + self._after_text
 
-    def _open(self, choice: int) -> bytes:
+    def _silent(self, token: Token) -> bytes:
+        """A token that shows nothing: maybe a call begins, and then there is no text at all."""
+        if not self._wants_logprobs:
+            return b""
+        opening = b""
+        if not self._opened[token.choice]:
+            opening = self._open(token.choice, None)
+            self._lacks_content[token.choice] = 1
+        return opening + self._chunk(token.choice, {"tool_calls": None}, None, [chat_entry(token)])
+
+    def _call_part(self, part: ToolCallPart) -> bytes:
+        opening = b"" if self._opened[part.choice] else self._open(part.choice, None)
+        self._lacks_content[part.choice] = 0
+        call: dict[str, Any] = {"index": part.index}
+        if part.id:
+            call |= {"id": part.id, "type": "function"}
+            call["function"] = {"name": part.name, "arguments": part.arguments}
+        else:
+            call["function"] = {"arguments": part.arguments}
+        return opening + self._chunk(part.choice, {"tool_calls": [call]}, None, None)
+
+    def _open(self, choice: int, content: str | None = "") -> bytes:
         self._opened[choice] = 1
-        return self._chunk(choice, {"role": "assistant", "content": "", "tool_calls": None}, None, None)
+        return self._chunk(choice, {"role": "assistant", "content": content, "tool_calls": None}, None, None)
 
     def _stopped(self, event: Stopped) -> bytes:
         opening = b"" if self._opened[event.choice] else self._open(event.choice)
-        return opening + self._chunk(event.choice, {"tool_calls": None}, REASONS[event.reason], None)
+        delta: dict[str, Any] = {"tool_calls": None}
+        if self._lacks_content[event.choice]:
+            delta["content"] = ""
+        return opening + self._chunk(event.choice, delta, REASONS[event.reason], None)
 
     def _chunk(
         self, choice: int, delta: dict[str, Any], reason: str | None, entries: list[dict[str, Any]] | None
@@ -120,3 +159,11 @@ class ChatRenderer:
     def failure(self, error: QuintetError) -> bytes:
         """An error event; the missing end mark tells the rest."""
         return sse.data({"error": error_object(error, "openai")})
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }

@@ -6,7 +6,12 @@ from typing import Any
 
 from quintet.core.events import Alternative, FinishReason, Token
 
-REASONS: dict[FinishReason, str] = {"stop": "stop", "eos": "stop", "length": "length"}
+REASONS: dict[FinishReason, str] = {
+    "stop": "stop",
+    "eos": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+}
 _FLOOR = -9999.0
 """JSON has no minus infinity; OpenAI's API writes this instead."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from quintet.core.errors import ContextTooLong, InvalidRequest, Unsupported
-from quintet.core.requests import Detail, Limits, Sampling, TextRequest
+from quintet.core.requests import Detail, Grammar, Limits, Sampling, TextRequest
 from quintet.dialects.base import Call, Incoming
 from quintet.dialects.conversation import check_length, to_messages
+from quintet.dialects.grammar import to_grammar
 from quintet.dialects.openai.chat import ChatRenderer
 from quintet.dialects.openai.completions import CompletionRenderer
 from quintet.dialects.openai.fields import refuse_fields
+from quintet.dialects.openai.tools import parse_tools
 from quintet.dialects.openai.wire import ChatBody, CompletionBody, GenerationBody
 from quintet.dialects.validation import check
 
@@ -23,13 +25,24 @@ TGI_CLIENT_MODEL = "tgi"
 OpenAI's own helpers would add the repeated roles up."""
 PLACEHOLDER_MODELS = (TGI_CLIENT_MODEL, "dummy")
 """What the clients of single-model servers send: whatever is served."""
+SAMPLING_FIELDS = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "typical_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+"""Where a caller says nothing about these, the model's own defaults apply."""
 
 
 def parse_chat(incoming: Incoming) -> Call:
     """POST /v1/chat/completions."""
     refuse_fields(incoming.body)
     body = check(ChatBody, incoming.body)
-    _refuse_tools(body)
+    tool_use = parse_tools(body)
     if body.modalities not in (None, [], ["text"]):
         raise Unsupported('`modalities` must be ["text"]. Leave it out.', param="modalities")
     if body.top_logprobs and not body.logprobs:
@@ -48,6 +61,8 @@ def parse_chat(incoming: Incoming) -> Call:
         sampling=_sampling(body),
         limits=_limits(body, limit),
         detail=detail,
+        grammar=_grammar(body),
+        tool_use=tool_use,
         n=n,
         best_of=n,
         skip_special_tokens=body.skip_special_tokens is not False,
@@ -90,6 +105,7 @@ def parse_completion(incoming: Incoming) -> Call:
             sampling=_sampling(body),
             limits=_limits(body, limit),
             detail=detail,
+            grammar=_grammar(body),
             n=n,
             best_of=best_of,
             skip_special_tokens=body.skip_special_tokens is not False,
@@ -104,15 +120,6 @@ def parse_completion(incoming: Incoming) -> Call:
         include_usage=include_usage,
     )
     return Call(requests=requests, renderer=renderer, stream=bool(body.stream))
-
-
-def _refuse_tools(body: ChatBody) -> None:
-    if body.tools and body.tool_choice != "none":
-        raise Unsupported(
-            "`tools` are not supported. Remove them, or set `tool_choice` to none.", param="tools"
-        )
-    if body.tool_choice not in (None, "none", "auto"):
-        raise Unsupported("`tool_choice` must be none: tools are not supported.", param="tool_choice")
 
 
 def _model(body: GenerationBody, incoming: Incoming) -> str:
@@ -150,6 +157,7 @@ def _sampling(body: GenerationBody) -> Sampling:
         frequency_penalty=_or(body.frequency_penalty, neutral.frequency_penalty),
         logit_bias=_logit_bias(body.logit_bias),
         seed=None if body.seed is None else body.seed % 2**64,
+        given=frozenset(name for name in SAMPLING_FIELDS if getattr(body, name) is not None),
     )
 
 
@@ -168,12 +176,17 @@ def _logit_bias(biases: dict[str, float] | None) -> tuple[tuple[int, float], ...
     return tuple((int(key), float(bias)) for key, bias in biases.items())
 
 
+def _grammar(body: GenerationBody) -> Grammar | None:
+    given = body.response_format
+    if given is None or given.type == "text":
+        return None
+    if given.type == "json_schema" and given.value is None:
+        value = given.json_schema.content if given.json_schema is not None else None
+        return to_grammar(given.type, value, "response_format", inner="json_schema.schema")
+    return to_grammar(given.type, given.value, "response_format")
+
+
 def _limits(body: GenerationBody, max_new_tokens: int | None) -> Limits:
-    if body.response_format is not None and body.response_format.type != "text":
-        raise Unsupported(
-            '`response_format` must be {"type": "text"}. Describe the shape you want in the prompt instead.',
-            param="response_format",
-        )
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     return Limits(max_new_tokens=max_new_tokens, stop=stop, ignore_eos=bool(body.ignore_eos))
 

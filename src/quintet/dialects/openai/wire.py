@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from quintet.dialects.conversation import Conversation
+from quintet.dialects.conversation import Conversation, FunctionName
 from quintet.dialects.validation import WireModel
 
 MAX_CHOICES = 8
@@ -56,16 +56,30 @@ class StreamOptions(WireModel):
     include_usage: bool | None = None
 
 
+class NamedSchema(WireModel):
+    """A JSON schema with OpenAI's frame; it is always enforced, strict or not."""
+
+    name: Annotated[str, Field(max_length=256)] | None = None
+    description: str | None = None
+    content: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
 class ResponseFormat(WireModel):
-    """The shape of the answer; only plain text for now."""
+    """The shape of the answer: OpenAI's forms, and `value` as in text-generation's grammars."""
 
     type: Annotated[str, Field(max_length=64)]
+    json_schema: NamedSchema | None = None
+    value: Any = None
 
 
 class FunctionTool(WireModel):
-    """The function a tool stands for."""
+    """The function a tool stands for; `parameters` is a JSON schema."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    name: FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class Tool(WireModel):
@@ -73,6 +87,29 @@ class Tool(WireModel):
 
     type: Annotated[str, Field(max_length=64)] = "function"
     function: FunctionTool
+
+
+class NamedFunction(WireModel):
+    """The name of a function."""
+
+    name: FunctionName
+
+
+class NamedTool(WireModel):
+    """The one tool that must be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+def _choice_tag(value: object) -> str:
+    return "(tool)" if isinstance(value, dict) else "(word)"
+
+
+ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("(word)")] | Annotated[NamedTool, Tag("(tool)")],
+    Discriminator(_choice_tag),
+]
 
 
 class GenerationBody(WireModel):
@@ -109,7 +146,8 @@ class ChatBody(GenerationBody):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=50)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Any = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     modalities: Annotated[list[str], Field(max_length=8)] | None = None
 
 

@@ -7,6 +7,7 @@ from quintet.core.errors import ContextTooLong, InvalidRequest, Unsupported
 from quintet.core.requests import Detail, Limits, Sampling, TextRequest
 from quintet.dialects.base import Call, Incoming
 from quintet.dialects.conversation import check_length
+from quintet.dialects.grammar import to_grammar
 from quintet.dialects.tgi.markup import split_pictures
 from quintet.dialects.tgi.render import GenerateRenderer
 from quintet.dialects.tgi.wire import GenerateBody, Parameters
@@ -85,8 +86,7 @@ def _to_request(model: str, prompt: tuple[Part, ...], parameters: Parameters, st
     best_of = _best_of(parameters, samples, streams)
     if parameters.decoder_input_details and streams:
         raise _refuse("decoder_input_details", "== true is not supported when streaming tokens")
-    if parameters.grammar is not None:
-        raise Unsupported("`grammar` is not supported. Leave it out.", param="grammar")
+    grammar = parameters.grammar
     details = bool(parameters.details or parameters.decoder_input_details)
     max_new_tokens = _max_new_tokens(parameters, best_of)
     return TextRequest(
@@ -104,6 +104,8 @@ def _to_request(model: str, prompt: tuple[Part, ...], parameters: Parameters, st
             top_logprobs=(parameters.top_n_tokens or 0) if details or streams else 0,
             prefill=bool(parameters.decoder_input_details),
         ),
+        grammar=to_grammar(grammar.type, grammar.value, "grammar") if grammar is not None else None,
+        adapter=parameters.adapter_id or "",
         # All of them, not the best alone: the details list the others too.
         n=best_of,
         best_of=best_of,

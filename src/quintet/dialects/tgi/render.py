@@ -21,7 +21,12 @@ from quintet.core.requests import TextRequest
 from quintet.dialects import sse
 from quintet.dialects.base import Reply
 
-REASONS: dict[FinishReason, str] = {"stop": "stop_sequence", "eos": "eos_token", "length": "length"}
+REASONS: dict[FinishReason, str] = {
+    "stop": "stop_sequence",
+    "eos": "eos_token",
+    "length": "length",
+    "tool_calls": "eos_token",
+}
 _FLOOR = -9999.0
 
 

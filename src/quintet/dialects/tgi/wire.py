@@ -15,18 +15,25 @@ from quintet.dialects.validation import WireModel
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
 
 
+class GrammarBody(WireModel):
+    """What the answer must look like."""
+
+    type: Annotated[str, Field(max_length=64)]
+    value: Any = None
+
+
 class Parameters(WireModel):
     """How to generate. Every field may also be null."""
 
     model_config = ConfigDict(extra="forbid")
 
-    adapter_id: str | None = None
+    adapter_id: Annotated[str, Field(max_length=96)] | None = None
     best_of: int | None = None
     decoder_input_details: bool | None = None
     details: bool | None = None
     do_sample: bool | None = None
     frequency_penalty: float | None = None
-    grammar: Any = None
+    grammar: GrammarBody | None = None
     max_new_tokens: int | None = None
     repetition_penalty: float | None = None
     return_full_text: bool | None = None

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from quintet.core.events import Alternative, Finished, FinishReason, Stopped, Timings, Token, Usage
+from quintet.core.events import (
+    Alternative,
+    Finished,
+    FinishReason,
+    Stopped,
+    Timings,
+    Token,
+    ToolCallPart,
+    Usage,
+)
 from quintet.core.ports import Output
+from quintet.engines.text.detokenize import Readable
 from quintet.engines.text.sampling import Drawn
 from quintet.engines.text.sequence import Answer, Job
+from quintet.engines.text.tools import CallReader, Toolbox
 from quintet.engines.text.vocabulary import Vocabulary
 
 
 class Answers:
     """Turns each drawn token into what the caller sees."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        """The vocabulary spells tokens and knows which end an answer."""
+    def __init__(self, vocabulary: Vocabulary, toolbox: Toolbox) -> None:
+        """The vocabulary spells tokens and knows which end an answer; the toolbox knows which mark tool calls."""
         self._vocabulary = vocabulary
+        self._toolbox = toolbox
 
     def take(self, job: Job, answer: Answer, drawn: Drawn) -> list[Output]:
         """Add one token to an answer; returns the events that follow from it."""
@@ -24,21 +37,42 @@ class Answers:
         if drawn.logprob is not None:
             answer.sum_logprob += drawn.logprob
             answer.judged = True
-        readable = answer.detokenizer.add(drawn.id)
+        marker = "" if answer.calls is None else self._toolbox.marker(drawn.id)
+        # A special token stands between texts, so nothing goes on after it that began before it.
+        spelling = answer.detokenizer
+        readable = Readable(spelling.finish()) if marker else spelling.add(drawn.id)
         answer.reason = self._judge(job, answer, drawn.id, readable.stopped)
         text = readable.text
         if answer.reason is not None and not readable.stopped:
-            text += answer.detokenizer.finish()
+            text += spelling.finish()
+        parts: list[ToolCallPart] = []
+        if answer.calls is not None:
+            text, parts = self._read_calls(answer, answer.calls, text, marker)
         token = self._token(job, answer, drawn, text)
         if job.ranks:
-            answer.held.append(token)
+            answer.held += [token, *parts]
             return self._rank(job) if job.done else []
-        events: list[Output] = [token]
+        events: list[Output] = [token, *parts]
         if answer.reason is not None:
             events.append(self._stopped(answer, answer.sequence.choice))
             if job.done:
                 events.append(self._finished(job))
         return events
+
+    def _read_calls(
+        self, answer: Answer, calls: CallReader, text: str, marker: str
+    ) -> tuple[str, list[ToolCallPart]]:
+        """What a token adds to text and calls; an answer that calls ends in order to have that done."""
+        shown, parts = calls.feed(text)
+        if marker:
+            more, later = calls.feed(marker, is_marker=True)
+            shown, parts = shown + more, parts + later
+        if answer.reason is not None:
+            more, later = calls.finish()
+            shown, parts = shown + more, parts + later
+        if calls.complete or (calls.begun and answer.reason in ("eos", "stop")):
+            answer.reason = "tool_calls"
+        return shown, parts
 
     def _judge(self, job: Job, answer: Answer, id: int, stopped: bool) -> FinishReason | None:
         """Why the answer ends here, if it does. Length is asked first, as in TGI."""
@@ -46,6 +80,8 @@ class Answers:
             return "length"
         if id in self._vocabulary.eos and not job.request.limits.ignore_eos:
             return "eos"
+        if answer.guide is not None and answer.guide.ended:
+            return "eos"  # the text is complete and nothing can follow
         return "stop" if stopped else None
 
     def _token(self, job: Job, answer: Answer, drawn: Drawn, text: str) -> Token:
@@ -62,10 +98,7 @@ class Answers:
         ranked = sorted(job.answers, key=lambda answer: -answer.sum_logprob / answer.generated)
         events: list[Output] = []
         for choice, answer in enumerate(ranked[: job.request.n]):
-            for token in answer.held:
-                events.append(
-                    Token(choice, token.id, token.text, token.special, token.logprob, token.raw, token.top)
-                )
+            events.extend(replace(event, choice=choice) for event in answer.held)
             events.append(self._stopped(answer, choice))
         events.append(self._finished(job))
         return events

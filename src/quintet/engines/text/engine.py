@@ -9,25 +9,30 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence as Listed
+from dataclasses import replace
 from pathlib import Path
 
 import openvino as ov
 
+from quintet.core.errors import InvalidRequest, ModelNotFound
 from quintet.core.events import Finished, Prefill, PromptToken, Tokenized
 from quintet.core.models import Model
 from quintet.core.ports import EngineInfo, Output
-from quintet.core.requests import Request
+from quintet.core.requests import Request, TextRequest
+from quintet.engines.text.adapters import Adapters
 from quintet.engines.text.answers import Answers
 from quintet.engines.text.blocks import BlockPool
 from quintet.engines.text.detokenize import Detokenizer
-from quintet.engines.text.executor import BLOCK_SIZE, Chunk, Executor, Logits
+from quintet.engines.text.executor import Chunk, Executor, Logits
+from quintet.engines.text.grammar import Grammars
 from quintet.engines.text.prompts import Prompt, Prompts
 from quintet.engines.text.sampling import Drawn, Report, Sampler, Want, seeded
 from quintet.engines.text.scheduler import Batch, Scheduler
 from quintet.engines.text.sequence import Answer, Job, Penalized, Sequence
-from quintet.engines.text.settings import Settings
+from quintet.engines.text.settings import Settings, context_of
 from quintet.engines.text.template import ChatTemplate
-from quintet.engines.text.vocabulary import Vocabulary
+from quintet.engines.text.tools import Toolbox
+from quintet.engines.text.vocabulary import Vocabulary, read_json
 
 
 def open_engine(model: Model) -> TextEngine:
@@ -42,32 +47,36 @@ class TextEngine:
         """Load weights, tokenizer and template of `model`."""
         directory = Path(model.path)
         vocabulary = Vocabulary(directory)
-        # One whole context always fits, in the smallest blocks there are; so no request can be too large for it.
-        context_blocks = -(-model.context_length // min(BLOCK_SIZE.values())) + 1
+        self._grammars = Grammars(vocabulary)
+        context_length = context_of(model, read_json(directory / "config.json"))
         self.executor = Executor(
             directory,
             device=settings.device,
-            cache_bytes=settings.kv_cache_bytes,
-            minimum_blocks=context_blocks,
+            cache=settings.cache(context_length),  # one whole context always fits
             properties=settings.properties,
+            takes_adapters=bool(settings.adapters),
         )
+        inputs = self.executor.adapter_inputs
+        self._adapters = Adapters(Path(settings.adapters), inputs) if inputs is not None else None
         pool = BlockPool(self.executor.blocks, self.executor.block_size)
         self.scheduler = Scheduler(
             pool, max_batch_tokens=settings.max_batch_tokens, max_sequences=settings.max_sequences
         )
+        template = ChatTemplate.of_directory(directory, vocabulary.config, override=model.chat_template)
+        self._toolbox = Toolbox(template, vocabulary, model=model.name, named=model.tool_format)
         self.prompts = Prompts(
             vocabulary,
-            ChatTemplate.of_directory(directory, vocabulary.config),
+            self._toolbox,
             model=model.name,
             vocabulary_size=self.executor.vocabulary_size,
-            context_length=model.context_length,
+            context_length=context_length,
             max_input_tokens=model.max_input_tokens,
         )
         self.steps = 0
         self._vocabulary = vocabulary
-        self._context_length = model.context_length
+        self._context_length = context_length
         self._sampler = Sampler()
-        self._answers = Answers(vocabulary)
+        self._answers = Answers(vocabulary, self._toolbox)
         self._jobs: dict[int, Job] = {}
         self._owner_of: dict[Sequence, tuple[Job, Answer, Want]] = {}
         self._ready: list[tuple[int, Output]] = []
@@ -85,7 +94,17 @@ class TextEngine:
 
     def prepare(self, request: Request) -> Prompt | Tokenized:
         """Template, tokenisation and checks; raises InvalidRequest. Thread-safe."""
-        return self.prompts.prepare(request)
+        prepared = self.prompts.prepare(request)
+        if isinstance(prepared, Prompt):
+            blueprint = self._toolbox.blueprint(prepared.request, self._grammars)
+            if blueprint is None and prepared.request.grammar is not None:
+                blueprint = self._grammars.compile(prepared.request.grammar)
+            prepared = replace(prepared, blueprint=blueprint)
+        if isinstance(request, TextRequest) and isinstance(prepared, Prompt) and request.adapter:
+            if self._adapters is None:
+                raise ModelNotFound("This model has no adapters; ask for the model itself.", param="model")
+            return replace(prepared, adapter=self._adapters.read(request.adapter))
+        return prepared
 
     def submit(self, request_id: int, prepared: object) -> None:
         """Queue prepared work under an id."""
@@ -95,6 +114,8 @@ class TextEngine:
         if not isinstance(prepared, Prompt):
             raise TypeError("submit takes what prepare returned")
         request = prepared.request
+        if self._adapters is not None and prepared.adapter is not None:
+            self._adapters.acquire(prepared.adapter, self.executor.request)
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbits(63)
         job = Job(
             id=request_id,
@@ -102,6 +123,8 @@ class TextEngine:
             prompt=prepared.ids,
             max_new_tokens=prepared.max_new_tokens,
             seed=seed,
+            adapter=prepared.adapter,
+            blueprint=prepared.blueprint,
             arrived_at=time.monotonic(),
         )
         self._jobs[request_id] = job
@@ -112,7 +135,7 @@ class TextEngine:
     def cancel(self, request_id: int) -> None:
         """Forget a request; its blocks are free before the next step."""
         self._ready = [output for output in self._ready if output[0] != request_id]
-        job = self._jobs.pop(request_id, None)
+        job = self._forget(request_id)
         if job is None:
             return
         for answer in job.answers:
@@ -140,7 +163,8 @@ class TextEngine:
         if ends:
             wants = [self._owner_of[sequence][2] for sequence in ends]
             for sequence, drawn in zip(ends, self._sampler.choose(logits, wants), strict=True):
-                self._take(sequence, drawn, outputs)
+                if sequence in self._owner_of:  # else another choice has ended the request with an error
+                    self._take(sequence, drawn, outputs)
         return outputs
 
     def close(self) -> None:
@@ -148,12 +172,20 @@ class TextEngine:
         self._ready.clear()
         for request_id in list(self._jobs):
             self.cancel(request_id)
+        self._grammars.close()
         self.executor.close()
 
     def _take(self, sequence: Sequence, drawn: Drawn, outputs: list[tuple[int, Output]]) -> None:
         """Add one drawn token to its sequence, and what follows from it to `outputs`."""
         job, answer, _ = self._owner_of[sequence]
         job.first_token_at = job.first_token_at or time.monotonic()
+        if answer.guide is not None:
+            try:
+                answer.guide.take(drawn.id)
+            except InvalidRequest as error:
+                self.cancel(job.id)
+                outputs.append((job.id, error))
+                return
         sequence.tokens.append(drawn.id)
         if answer.penalized is not None:
             answer.penalized.add(drawn.id)
@@ -161,7 +193,13 @@ class TextEngine:
         if answer.reason is not None:
             self._drop(sequence)
             if job.done:
-                del self._jobs[job.id]
+                self._forget(job.id)
+
+    def _forget(self, request_id: int) -> Job | None:
+        job = self._jobs.pop(request_id, None)
+        if job is not None and job.adapter is not None and self._adapters is not None:
+            self._adapters.release(job.adapter)
+        return job
 
     def _add_choice(self, job: Job, choice: int) -> None:
         request = job.request
@@ -169,6 +207,7 @@ class TextEngine:
         self._arrivals += 1
         sequence = Sequence(
             owner=request.owner,
+            adapter=job.adapter.digest if job.adapter is not None else "",
             tokens=list(job.prompt),
             prompt_length=len(job.prompt),
             choice=choice,
@@ -183,6 +222,11 @@ class TextEngine:
             continues=not request.messages,
         )
         answer = Answer(sequence, detokenizer, random=seeded(job.seed, choice))
+        answer.calls = self._toolbox.reader(request, choice)
+        if job.blueprint is not None:
+            answer.guide = job.blueprint.start(
+                self.executor.vocabulary_size, ignore_eos=request.limits.ignore_eos
+            )
         penalties = (sampling.repetition_penalty - 1, sampling.presence_penalty, sampling.frequency_penalty)
         if any(penalties):
             answer.penalized = Penalized(job.prompt, job.max_new_tokens)
@@ -213,7 +257,9 @@ class TextEngine:
             rows: Listed[int] = range(count)
         else:
             rows = [count - 1] if sequence.pending == count else []
-        return Chunk(ids, past, sequence.blocks, rows)
+        adapter = self._owner_of[sequence][0].adapter
+        slot = self._adapters.slots[adapter.name] if self._adapters is not None and adapter is not None else None
+        return Chunk(ids, past, sequence.blocks, rows, slot)
 
     def _report_prompts(
         self, batch: Batch, chunks: list[Chunk], logits: Logits, outputs: list[tuple[int, Output]]
@@ -255,4 +301,5 @@ class TextEngine:
         blocks = Sequence(owner="", tokens=[], prompt_length=0).blocks
         blocks.append(table)
         self.executor.run([Chunk([0, 0], 0, blocks, [1])])
+        self._grammars.wait()
         self.scheduler.pool.release(table)

@@ -6,6 +6,7 @@ Shapes: a batch of S sequences with T tokens in all; R rows are sampled; V = voc
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence as Listed
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from quintet.core.errors import LoadFailed
 from quintet.engines.text.fusion import join_projections
+from quintet.engines.text.lora import AdapterInputs, Slot
+from quintet.engines.text.memory import CacheWish, check_weights, count_blocks
 
 Logits = npt.NDArray[np.float32]
 
@@ -39,6 +42,8 @@ class Chunk:
     """The sequence's block table, long enough for past + ids."""
     rows: Listed[int]
     """Positions within `ids` whose logits are wanted."""
+    adapter: Slot | None = None
+    """Where its adapter lies, if it has one."""
 
 
 class Executor:
@@ -49,33 +54,31 @@ class Executor:
         directory: Path,
         *,
         device: str = "CPU",
-        cache_bytes: int,
-        minimum_blocks: int = 2,
+        cache: CacheWish,
         properties: dict[str, Any] | None = None,
+        takes_adapters: bool = False,
     ) -> None:
-        """Compile `directory`/openvino_model.xml with a KV cache of about `cache_bytes`; raises LoadFailed.
+        """Compile `directory`/openvino_model.xml with the KV cache that is wished for; raises LoadFailed.
 
         `properties` go to OpenVINO (INFERENCE_PRECISION_HINT, KV_CACHE_PRECISION, …).
         """
-        path = directory / "openvino_model.xml"
-        if not path.is_file():
-            raise LoadFailed(
-                "the model directory has no openvino_model.xml; pull or convert the model again."
-            )
         core = ov.Core()
-        model = core.read_model(path)
-        paged_attention_transformation(model, False, False, False)
-        _select_rows(model)
+        model = _read(core, directory)
+        precision = (properties or {}).get("INFERENCE_PRECISION_HINT", "")
+        self.adapter_inputs = AdapterInputs(model, precision=precision) if takes_adapters else None
         join_projections(model)
         self._compiled = core.compile_model(model, device, properties or {})
-        self._request = self._compiled.create_infer_request()
+        self.request = self._compiled.create_infer_request()
+        """OpenVINO's own; adapters set their inputs on it."""
         self.block_size = BLOCK_SIZE.get(device.split(".")[0], 16)
         self.vocabulary_size = self._compiled.output(0).get_partial_shape()[-1].get_length()
-        self.blocks = self._allocate(cache_bytes, minimum_blocks)
+        self.blocks = self._allocate(cache)
         self._inputs: dict[str, npt.NDArray[Any]] = {}
         """The memory of the input tensors that are set now."""
         self._longest = np.zeros((), np.int32)
-        self._request.set_tensor("max_context_len", ov.Tensor(self._longest, shared_memory=True))
+        self.request.set_tensor("max_context_len", ov.Tensor(self._longest, shared_memory=True))
+        if self.adapter_inputs is not None:
+            self.adapter_inputs.fill(self.request, {})
         self.device = device
 
     def run(self, chunks: Listed[Chunk]) -> Logits:
@@ -84,6 +87,7 @@ class Executor:
         ids, positions, rows = array("q"), array("q"), array("q")
         past, begins, blocks, held = array("i"), array("i", [0]), array("i"), array("i", [0])
         longest = 0
+        adapted: list[tuple[int, int, Slot]] = []
         for chunk in chunks:
             first, end = len(ids), chunk.past + len(chunk.ids)
             rows.extend([first + row for row in chunk.rows])
@@ -94,6 +98,8 @@ class Executor:
             blocks.extend(chunk.blocks)
             held.append(len(blocks))
             longest = max(longest, end)
+            if chunk.adapter is not None:
+                adapted.append((first, len(ids), chunk.adapter))
         wanted = len(rows)
         if not rows:
             rows.append(0)  # An empty gather is not worth a special graph: one unwanted row is cheaper.
@@ -105,14 +111,16 @@ class Executor:
         self._set("block_indices", blocks)
         self._set("sampled_tokens_indices", rows)
         self._longest[...] = longest
+        if self.adapter_inputs is not None:
+            self.adapter_inputs.choose(self.request, len(ids), adapted)
         # Without share_outputs the binding would copy all logits once more.
-        self._request.infer(share_outputs=True)
-        logits: Logits = self._request.get_output_tensor(0).data.reshape(-1, self.vocabulary_size)
+        self.request.infer(share_outputs=True)
+        logits: Logits = self.request.get_output_tensor(0).data.reshape(-1, self.vocabulary_size)
         return logits[:wanted]
 
     def close(self) -> None:
         """Free the model and its cache."""
-        self.__dict__.pop("_request", None)
+        self.__dict__.pop("request", None)
         self.__dict__.pop("_compiled", None)
 
     def _set(self, name: str, values: array[int]) -> None:
@@ -120,21 +128,41 @@ class Executor:
         known = self._inputs.get(name)
         if known is None or len(known) != len(values):
             known = self._inputs[name] = np.empty(len(values), _NUMPY_TYPE[values.typecode])
-            self._request.set_tensor(name, ov.Tensor(known, shared_memory=True))
+            self.request.set_tensor(name, ov.Tensor(known, shared_memory=True))
         known[:] = np.frombuffer(values, known.dtype)
 
-    def _allocate(self, cache_bytes: int, minimum_blocks: int) -> int:
+    def _allocate(self, cache: CacheWish) -> int:
         """Set the cache tensors once; returns how many blocks they hold."""
         caches = [port for port in self._compiled.inputs if "_cache." in port.get_any_name()]
-        per_block = 0
-        for port in caches:
-            sizes = [dimension.get_length() for dimension in list(port.get_partial_shape())[1:]]
-            per_block += int(np.prod(sizes)) * port.get_element_type().bitwidth // 8
-        blocks = max(minimum_blocks, cache_bytes // per_block)
-        for port in caches:
-            shape = [blocks, *(dimension.get_length() for dimension in list(port.get_partial_shape())[1:])]
-            self._request.set_tensor(port.get_any_name(), ov.Tensor(port.get_element_type(), ov.Shape(shape)))
-        return int(blocks)
+        shapes = [
+            [dimension.get_length() for dimension in list(port.get_partial_shape())[1:]] for port in caches
+        ]
+        per_block = sum(
+            math.prod(shape) * port.get_element_type().bitwidth // 8
+            for port, shape in zip(caches, shapes, strict=True)
+        )
+        blocks = count_blocks(cache, per_block, self.block_size)
+        for port, shape in zip(caches, shapes, strict=True):
+            tensor = ov.Tensor(port.get_element_type(), ov.Shape([blocks, *shape]))
+            self.request.set_tensor(port.get_any_name(), tensor)
+        return blocks
+
+
+def _read(core: ov.Core, directory: Path) -> ov.Model:
+    """The model in this directory, rewritten for paged attention; raises LoadFailed.
+
+    OpenVINO's cache of compiled models is left off: it can't load paged attention (docs/decisions/0009-conversion.md).
+    """
+    path = directory / "openvino_model.xml"
+    if not path.is_file() or not path.with_suffix(".bin").is_file():
+        raise LoadFailed(
+            "the model directory has no openvino_model.xml and .bin; pull or convert the model again."
+        )
+    check_weights(path.with_suffix(".bin"))
+    model = core.read_model(path)
+    paged_attention_transformation(model, False, False, False)
+    _select_rows(model)
+    return model
 
 
 def _select_rows(model: ov.Model) -> None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from quintet.core.content import Image, Message
 from quintet.core.errors import ContextTooLong, InvalidRequest, Unsupported
 from quintet.core.events import Tokenized
-from quintet.core.requests import Request, TextRequest, TokenizeRequest
-from quintet.engines.text.template import ChatTemplate
+from quintet.core.requests import Request, TextRequest, TokenizeRequest, ToolUse
+from quintet.engines.text.adapters import Adapter
+from quintet.engines.text.grammar import Blueprint
+from quintet.engines.text.tools import Toolbox
 from quintet.engines.text.vocabulary import Vocabulary
 
 CUT_MARGIN = 4
@@ -26,6 +28,9 @@ class Prompt:
     request: TextRequest
     ids: list[int]
     max_new_tokens: int
+    adapter: Adapter | None = None
+    blueprint: Blueprint | None = None
+    """What the answers must look like."""
 
 
 class Prompts:
@@ -34,7 +39,7 @@ class Prompts:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        template: ChatTemplate,
+        toolbox: Toolbox,
         *,
         model: str,
         vocabulary_size: int,
@@ -43,7 +48,7 @@ class Prompts:
     ) -> None:
         """Lengths in tokens; `vocabulary_size` is the model's, which may exceed the tokenizer's."""
         self._vocabulary = vocabulary
-        self._template = template
+        self._toolbox = toolbox
         self._model = model
         self._vocabulary_size = vocabulary_size
         self._context_length = context_length
@@ -97,7 +102,7 @@ class Prompts:
 
     def _encode(self, request: TextRequest) -> list[int]:
         if request.messages:
-            text = self._render(request.messages)
+            text = self._render(request.messages, request.tool_use)
         elif any(isinstance(part, Image) for part in request.prompt):
             raise Unsupported(f"model `{self._model}` can't see pictures; send text only.")
         else:
@@ -112,10 +117,10 @@ class Prompts:
             text = text[-CUT_MARGIN * truncate * self._longest_token :]
         return self._vocabulary.encode(text, add_special_tokens=not request.messages)
 
-    def _render(self, messages: Sequence[Message]) -> str:
+    def _render(self, messages: Sequence[Message], use: ToolUse | None = None) -> str:
         if any(isinstance(part, Image) for message in messages for part in message.parts):
             raise Unsupported(f"model `{self._model}` can't see pictures; send text only.", param="messages")
-        return self._template.render(messages)
+        return self._toolbox.render(messages, use)
 
     def _tokens(self, request: TokenizeRequest) -> Tokenized:
         text = self._render(request.messages) if request.messages else request.prompt

@@ -1,7 +1,7 @@
 """The next token of every row at once: penalties, filters, seeded draws, log-probabilities. numpy only.
 
 Order of work per row: logit bias, repetition penalty (prompt and answer), presence and frequency penalties
-(answer), temperature, top-k, top-p, typical-p, min-p, draw. Log-probabilities are the model's own: of the
+(answer), grammar, temperature, top-k, top-p, typical-p, min-p, draw. Log-probabilities are the model's own: of the
 logits before any of that, as in OpenAI's API. Nearly all work happens on a shortlist of the largest logits;
 a row whose filters need more than that falls back to its full row, so results are exact either way.
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quintet.core.requests import Sampling
+from quintet.engines.text.grammar import Guide
 from quintet.engines.text.sequence import Answer, Penalized
 from quintet.engines.text.shortlist import log_sum, shortlist
 
@@ -82,6 +83,9 @@ class Table:
         self.any_open = bool(self.open_ended.any())
         self.any_min_p = bool((self.min_p > 0).any())
         self.typical_rows = np.flatnonzero((self.typical_p < 1) & self.whole).tolist()
+        self.guided: list[tuple[int, Guide]] = [
+            (row, answer.guide) for row, answer in enumerate(self.answers) if answer.guide is not None
+        ]
         self._note_penalties(samplings)
         self._note_bias(samplings)
 
@@ -119,10 +123,11 @@ class Sampler:
         table = self._table
         report = None
         if table.reports:
-            report = Report(logits, np.flatnonzero(table.logprob).tolist(), keep=table.modifies)
+            report = Report(logits, np.flatnonzero(table.logprob).tolist(), keep=table.modifies or bool(table.guided))
         if table.modifies:
             _modify(logits, table)
-        ids = self._draw(logits, table) if table.draws else logits.argmax(axis=1)
+        few = _forbid(logits, table.guided) if table.guided else None
+        ids = self._draw(logits, table, few) if table.draws else logits.argmax(axis=1)
         if report is None:
             return [Drawn(id) for id in ids.tolist()]
         return [
@@ -130,8 +135,8 @@ class Sampler:
             for row, (id, want) in enumerate(zip(ids.tolist(), wants, strict=True))
         ]
 
-    def _draw(self, logits: Floats, table: Table) -> Floats:
-        values, ids = shortlist(logits, table.size)
+    def _draw(self, logits: Floats, table: Table, few: dict[int, Floats] | None) -> Floats:
+        values, ids = shortlist(logits, table.size, few)
         scaled = np.zeros(len(logits))
         for row in np.flatnonzero(~table.whole & ~table.greedy):
             scaled[row] = log_sum(logits[row], values[row, 0], table.scale[row])
@@ -256,6 +261,24 @@ def _keep_typical(share: Floats, mass: float) -> Floats:
     kept = np.zeros_like(share)
     kept[order[before < mass]] = share[order[before < mass]]
     return kept
+
+
+def _forbid(logits: Floats, guided: list[tuple[int, Guide]]) -> dict[int, Floats]:
+    """Make impossible, in place, what the rows' grammars forbid; returns the tokens that are left where those are few.
+
+    It comes last, so that neither a bias nor a penalty can bring a forbidden token back.
+    """
+    few: dict[int, Floats] = {}
+    for row, guide in guided:
+        line = logits[row]
+        if guide.few is None:
+            np.copyto(line, -np.inf, where=guide.forbidden)
+        else:
+            few[row] = guide.few
+            kept = line[guide.few]
+            line.fill(-np.inf)
+            line[guide.few] = kept
+    return few
 
 
 def _modify(logits: Floats, table: Table) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import nodes as syntax
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
-from jinja2.ext import loopcontrols
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.runtime import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -45,6 +46,18 @@ class _Generator(CodeGenerator):
         self.write("))")
 
 
+class _Generation(Extension):
+    """`{% generation %}`, with which transformers' templates mark what a model is trained to say: simply its inside."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> syntax.Node:
+        """The inside, with variables of its own."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return syntax.Scope(body, lineno=line)
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """The environment that chat templates are compiled and rendered in."""
 
@@ -53,7 +66,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self) -> None:
         """Whitespace as chat templates expect it, loop controls, and few filters."""
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], finalize=_printable)
+        extensions = [loopcontrols, _Generation]
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions, finalize=_printable)
         self.globals.pop("lipsum")
         self.filters = {name: self.filters[name] for name in FILTERS}
         self.filters.update(indent=_indent, join=_join, replace=_replace, string=_text, tojson=_to_json)

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from quintet.core.events import FinishReason, PromptToken, Token
+from quintet.core.events import FinishReason, PromptToken, Token, ToolCallPart
 from quintet.core.requests import TextRequest
+from quintet.engines.text.adapters import Adapter
 from quintet.engines.text.detokenize import Detokenizer
+from quintet.engines.text.grammar import Blueprint, Guide
+from quintet.engines.text.tools import CallReader
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +24,8 @@ class Sequence:
     """Prompt and answer so far."""
     prompt_length: int
     choice: int = 0
+    adapter: str = ""
+    """Digest of its adapter: keys and values made with one are of no use without it."""
     arrival: int = 0
     """Order of arrival; FCFS within an owner, and the youngest is preempted first."""
     computed: int = 0
@@ -36,6 +41,11 @@ class Sequence:
     counted: int = 0
     """How many of `tokens` were counted as served to the owner."""
     admitted: bool = False
+
+    @property
+    def salt(self) -> str:
+        """What must be equal for two sequences to share a prefix beside its tokens."""
+        return f"{self.owner}\0{self.adapter}" if self.adapter else self.owner
 
     @property
     def pending(self) -> int:
@@ -56,9 +66,13 @@ class Answer:
     """Whether its tokens' log-probabilities are known."""
     generated: int = 0
     reason: FinishReason | None = None
-    held: list[Token] = field(default_factory=list)
-    """Tokens kept back until best_of is decided."""
+    held: list[Token | ToolCallPart] = field(default_factory=list)
+    """Tokens and calls kept back until best_of is decided."""
+    calls: CallReader | None = None
+    """Finds tool calls in the text; None if there are no tools."""
     penalized: Penalized | None = None
+    guide: Guide | None = None
+    """Says which tokens fit the grammar; None if there is none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +84,9 @@ class Job:
     prompt: list[int]
     max_new_tokens: int
     seed: int
+    adapter: Adapter | None = None
+    blueprint: Blueprint | None = None
+    """What all answers must look like."""
     answers: list[Answer] = field(default_factory=list)
     arrived_at: float = 0.0
     started_at: float | None = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from quintet.core.errors import LoadFailed
 from quintet.core.models import Model
+from quintet.engines.text.memory import CacheWish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +16,9 @@ class Settings:
 
     device: str = "CPU"
     """OpenVINO device name: CPU, GPU, GPU.1, …"""
-    kv_cache_mb: int = 512
-    """Memory for keys and values; pages that are never used cost nothing."""
+    kv_cache_mb: int = -1
+    """Memory for keys and values, at least one whole context; -1 = what the context, `max_sequences` and the free
+    memory suggest (memory.py). Pages that are never used cost nothing."""
     max_batch_tokens: int = 512
     """Tokens the model reads in one step: more = better throughput, longer waits between tokens."""
     max_sequences: int = 128
@@ -28,12 +31,17 @@ class Settings:
     """Values that share a scale when activations are quantised for int8 weights; 0 = off, -1 = OpenVINO's choice."""
     threads: int = 0
     """Inference threads; 0 = one per core."""
+    adapters: str = ""
+    """Folder of PEFT LoRA directories that requests may name; empty = none. Room for them slows every step a little."""
     properties: dict[str, str | int] = field(default_factory=dict)
 
-    @property
-    def kv_cache_bytes(self) -> int:
-        """The cache size in bytes."""
-        return self.kv_cache_mb * 1024 * 1024
+    def cache(self, context_length: int) -> CacheWish:
+        """The KV cache that a model with this context wants."""
+        return CacheWish(
+            context_length=context_length,
+            max_sequences=self.max_sequences,
+            megabytes=self.kv_cache_mb if self.kv_cache_mb >= 0 else None,
+        )
 
     @classmethod
     def of(cls, model: Model) -> Settings:
@@ -65,3 +73,19 @@ class Settings:
         if plain.threads:
             properties["INFERENCE_NUM_THREADS"] = plain.threads
         return cls(**options, properties=properties)  # type: ignore[arg-type]
+
+
+def context_of(model: Model, config: dict[str, Any]) -> int:
+    """Tokens of a whole sequence: what the catalog says, but no more than the weights have positions for.
+
+    `max_position_embeddings` counts what llama3 and longrope scaling add; YaRN's factor comes on top of it.
+    """
+    described = config.get("text_config") or config
+    positions = described.get("max_position_embeddings")
+    if type(positions) is not int or positions < 1:
+        return model.context_length
+    scaling = described.get("rope_scaling") or described.get("rope_parameters") or {}
+    if scaling.get("rope_type", scaling.get("type")) == "yarn":
+        trained = scaling.get("original_max_position_embeddings") or positions
+        positions = max(positions, int(trained * scaling.get("factor", 1.0)))
+    return min(model.context_length, positions)

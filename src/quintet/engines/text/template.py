@@ -6,15 +6,17 @@ harmless helpers, no Python objects; a template that loops for ever or writes wi
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from jinja2 import TemplateError
+from jinja2.meta import find_undeclared_variables
 
 from quintet.core.content import Image, Message
 from quintet.core.errors import InvalidRequest, LoadFailed
@@ -34,43 +36,75 @@ PLAIN = (
 class ChatTemplate:
     """One compiled template."""
 
-    def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
-        """`bos` and `eos` are the special tokens' texts that templates may write; raises LoadFailed."""
+    def __init__(self, source: str, *, bos: str = "", eos: str = "", tool_source: str = "") -> None:
+        """`bos` and `eos` are the special tokens' texts that templates may write; raises LoadFailed.
+
+        `tool_source` is used instead of `source` where there are tools or calls; most models have one for both.
+        """
         environment = Sandbox()
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
         self._special = {"bos_token": bos, "eos_token": eos}
+        self.tool_source = tool_source or source
+        """The text that says how this model is shown tools."""
         try:
             self._template = environment.from_string(source)
+            self._tool_template = environment.from_string(tool_source) if tool_source else self._template
+            self.knows_tools = "tools" in find_undeclared_variables(environment.parse(self.tool_source))
         except TemplateError as error:
             raise LoadFailed(
                 "the model's chat template is not valid Jinja; see chat_template.jinja."
             ) from error
 
     @classmethod
-    def of_directory(cls, directory: Path, tokenizer_config: dict[str, Any]) -> ChatTemplate:
-        """The template a model directory brings: chat_template.jinja, or the one in tokenizer_config.json."""
+    def of_directory(
+        cls, directory: Path, tokenizer_config: dict[str, Any], *, override: str = ""
+    ) -> ChatTemplate:
+        """The template a model directory brings: chat_template.jinja, or the one in tokenizer_config.json.
+
+        `override` is used instead of what the directory has.
+        """
+        special = {name: _content(tokenizer_config, f"{name}_token") for name in ("bos", "eos")}
+        if override:
+            return cls(override, **special)
         path = directory / "chat_template.jinja"
         source = path.read_text("utf-8") if path.is_file() else tokenizer_config.get("chat_template")
+        extra = directory / "additional_chat_templates" / "tool_use.jinja"
+        tool_source = extra.read_text("utf-8") if extra.is_file() else ""
         if isinstance(source, list):
             named = {entry.get("name"): entry.get("template") for entry in source}
-            source = named.get("default")
+            source, tool_source = named.get("default"), named.get("tool_use") or ""
         if source is None:
             source = read_json(directory / "chat_template.json").get("chat_template", PLAIN)
-        return cls(
-            source, bos=_content(tokenizer_config, "bos_token"), eos=_content(tokenizer_config, "eos_token")
-        )
+        return cls(source, tool_source=tool_source, **special)
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt text of a conversation; raises InvalidRequest if the template refuses it or takes too long."""
-        shown = [{"role": message.role, "content": _as_content(message)} for message in messages]
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        call_id: Callable[[str], str] = str,
+    ) -> str:
+        """The prompt text of a conversation; raises InvalidRequest if the template refuses it or takes too long.
+
+        `tools` are in OpenAI's form; `call_id` makes ids of calls such as the template takes.
+        """
+        shown = [_as_dict(message, call_id) for message in messages]
+        with_tools = tools or any(message.tool_calls for message in messages)
+        chosen = self._tool_template if with_tools else self._template
+        values = {
+            "messages": shown,
+            "tools": list(tools) or None,
+            "add_generation_prompt": True,
+            **self._special,
+        }
         deadline = time.monotonic() + MAX_SECONDS
         written: list[str] = []
         size = 0
         tracer = sys.gettrace()
         sys.settrace(_stop_at(deadline))
         try:
-            for piece in self._template.generate(messages=shown, add_generation_prompt=True, **self._special):
+            for piece in chosen.generate(values):
                 written.append(piece)
                 size += len(piece)
                 if size > MAX_CHARACTERS:
@@ -135,6 +169,35 @@ def _stop_at(deadline: float) -> Any:
 
 def _refuse(message: object) -> str:
     raise _Refused(str(message)[:200])
+
+
+def _as_dict(message: Message, call_id: Callable[[str], str]) -> dict[str, Any]:
+    """A message as templates expect it, without keys that don't apply: some only ask whether a key is there."""
+    shown: dict[str, Any] = {"role": message.role, "content": _as_content(message)}
+    if message.tool_calls:
+        shown["tool_calls"] = [
+            {
+                "id": call_id(call.id),
+                "type": "function",
+                "function": {"name": call.name, "arguments": _as_arguments(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        shown["tool_call_id"] = call_id(message.tool_call_id)
+    if message.name:
+        shown["name"] = message.name
+    return shown
+
+
+def _as_arguments(text: str) -> Any:
+    """A call's arguments as an object; the text itself if a model wrote none."""
+    try:
+        value = json.loads(text or "{}")
+        json.dumps(value, ensure_ascii=False).encode()  # escapes can say half a surrogate pair, prompts can't
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, dict) else text
 
 
 def _as_content(message: Message) -> str | list[dict[str, str]]:
