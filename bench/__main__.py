@@ -1,4 +1,4 @@
-"""`python -m bench [engine|server|gateway|start|load|pull|grammar …] [--publish]`: run benchmarks, print tables, publish them."""
+"""`python -m bench [PART …] [--publish]`: run benchmarks (all of PARTS by default), print tables, publish them."""
 
 from __future__ import annotations
 

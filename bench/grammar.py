@@ -48,7 +48,7 @@ def model() -> Path:
         target.mkdir(parents=True, exist_ok=True)
         for file in source.iterdir():
             if not file.name.startswith("tokenizer") and not (target / file.name).exists():
-                (target / file.name).symlink_to(file.resolve())
+                (target / file.name).hardlink_to(file)
         _train_tokenizer(target / "tokenizer.json")
     return target
 

@@ -12,18 +12,8 @@ from pathlib import Path
 from bench import shapes
 from bench.table import Table
 from quintet.core.models import Model
-from quintet.weights.convert import convert
 
 FACTORY = "quintet.engines.text.engine:open_engine"
-
-
-def int8_model() -> Path:
-    """The 135 M shape as `quintet pull` installs it: converted by Quintet, 8-bit weights."""
-    target = shapes.FOLDER / "smollm2-135m-pulled"
-    if not (target / "openvino_model.xml").is_file():
-        shapes.smollm2_135m()
-        convert(shapes.FOLDER / "smollm2-135m", target, task="text", precision="int8", report=lambda *_: None)
-    return target
 
 
 def load_ours(directory: Path) -> None:
@@ -52,7 +42,7 @@ def measure(*words: str) -> float:
 
 def main(rounds: int = 5) -> list[Table]:
     """Both in turns, in fresh processes."""
-    directory = str(int8_model())
+    directory = str(shapes.smollm2_135m())
     table = Table(
         "load",
         "Loading an installed IR of 135 M parameters, int8 (s, median of rounds; OpenVINO's cache of "

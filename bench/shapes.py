@@ -18,11 +18,10 @@ def smollm2_135m() -> Path:
 
 def _convert(target: Path) -> None:
     import torch
-    from optimum.exporters.openvino import main_export
-    from optimum.intel import OVWeightQuantizationConfig
-    from optimum.intel.openvino import OVConfig
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from quintet.weights.convert import convert
 
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -47,9 +46,7 @@ def _convert(target: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(source)
-    main_export(
-        str(source),
-        output=target,
-        task="text-generation-with-past",
-        ov_config=OVConfig(quantization_config=OVWeightQuantizationConfig(bits=8)),
-    )
+    convert(source, target, task="text", precision="int8", report=lambda *_: None)
+    weights = (target / "openvino_model.bin").stat().st_size
+    if weights > 160_000_000:
+        raise SystemExit(f"{target} holds {weights:,} bytes of weights: that is not int8.")

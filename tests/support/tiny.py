@@ -53,10 +53,14 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gemma2": _GEMMA | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 30.0},
     "gemma3_text": _GEMMA | {"num_hidden_layers": 3,
                     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    "phi3 longrope": {"head_dim": 16, "sliding_window": None, "original_max_position_embeddings": 64,
+                      "rope_parameters": {"rope_type": "longrope", "rope_theta": 10000.0,
+                                          "original_max_position_embeddings": 64, "short_factor": [1.0] * 8,
+                                          "long_factor": [1.0 + 0.5 * pair for pair in range(8)]}},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
     "qwen3_moe": _EXPERTS | {"norm_topk_prob": True},
 }  # fmt: skip
-"""model_type → what its configuration has beside the common shape."""
+"""model_type, maybe a variant → what its configuration has beside the common shape."""
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -90,10 +94,10 @@ def make_llama(directory: Path) -> LlamaForCausalLM:
     return _make(config, directory, seed=20)
 
 
-def make_model(kind: str, directory: Path, **changes: Any) -> Any:
+def make_model(kind: str, directory: Path) -> Any:
     """A tiny model of one of ARCHITECTURES in float32, saved as `make_llama` does."""
-    described = _SHAPE | ARCHITECTURES[kind] | {"vocab_size": len(make_tokenizer())} | changes
-    return _make(AutoConfig.for_model(kind, **described), directory, seed=7)
+    described = _SHAPE | ARCHITECTURES[kind] | {"vocab_size": len(make_tokenizer())}
+    return _make(AutoConfig.for_model(kind.split()[0], **described), directory, seed=7)
 
 
 def _make(config: Any, directory: Path, seed: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -39,9 +40,12 @@ def library(tmp_path: Path) -> Library:
     return Library(tmp_path / "home")
 
 
-def pull(library: Library, steps: list[Progress] | None = None, **order: Any) -> Outcome:
+def pull(
+    library: Library, steps: list[Progress] | None = None, memory_bytes: int | None = None, **order: Any
+) -> Outcome:
     wanted = Order(**({"name": NAME, "repo": NAME} | order))
-    return Pull(library, wanted, (steps if steps is not None else []).append, patience=QUICK).run()
+    report = (steps if steps is not None else []).append
+    return Pull(library, wanted, report, patience=QUICK, memory_bytes=memory_bytes).run()
 
 
 def refusal(library: Library, kind: type[QuintetError], **order: Any) -> QuintetError:
@@ -197,11 +201,12 @@ def test_a_disk_too_small_is_found_out_before_the_download(hub: LocalHub, librar
     repo = hub.add(NAME, FOLDER)
     fact = repo.fact(WEIGHTS)
     repo.claims[WEIGHTS] = {"size": 10**15, "lfs": fact["lfs"] | {"size": 10**15}}
-    error = refusal(library, InsufficientStorage)
-    assert error.facts["needed"] == int((10**15 + SIZE_BYTES - fact["size"]) * 1.1)
+    error = refusal(library, InsufficientStorage, memory_bytes=10**16)
+    here = repo.fact("config.json")["size"]  # it tells what the model is for, so it is the first to come
+    assert error.facts["needed"] == int((10**15 + SIZE_BYTES - fact["size"] - here) * 1.1)
     assert error.facts["free"] > 0
     assert "1100000.0 GB" in error.message
-    assert repo.sent_bytes == 0
+    assert repo.sent.keys() <= {"config.json"}
 
 
 @pytest.mark.parametrize("place", [{"repo": NAME}, {"repo": "", "directory": str(FOLDER)}])
@@ -210,10 +215,10 @@ def test_a_machine_too_small_is_found_out_before_the_download(
 ) -> None:
     repo = hub.add(NAME, FOLDER)
     order = Order(**({"name": NAME} | place))
-    with pytest.raises(LoadFailed, match=r"take 5\.8 MB of memory, but there are 1\.0 MB") as caught:
+    with pytest.raises(LoadFailed, match=r"take 5\.8 MB of memory, but this machine has 1\.0 MB") as caught:
         Pull(library, order, lambda _: None, memory_bytes=1_000_000).run()
     assert caught.value.code == "insufficient_memory"
-    assert repo.sent_bytes == 0
+    assert repo.sent.keys() <= {"config.json"}
     assert library.installed() == []
 
 
@@ -250,6 +255,24 @@ def test_pickles_only(hub: LocalHub, library: Library) -> None:
     error = refusal(library, Unsupported)
     assert error.code == "wrong_format"
     assert ".bin, .gguf" in error.message
+
+
+@pytest.mark.parametrize(
+    ("architecture", "code", "says"),
+    [
+        ("Idefics3ForConditionalGeneration", "wrong_format", "OpenVINO IR"),
+        ("FancyNewThing", "unknown_architecture", "FancyNewThing"),
+    ],
+)
+def test_what_could_only_fail_later_fails_before_the_weights(
+    hub: LocalHub, library: Library, architecture: str, code: str, says: str
+) -> None:
+    config = json.dumps({"architectures": [architecture]}).encode()
+    repo = hub.add(NAME, {"config.json": config, "model.safetensors": b"x" * 1000})
+    error = refusal(library, Unsupported)
+    assert error.code == code
+    assert says in error.message
+    assert repo.sent.keys() == {"config.json"}
 
 
 def test_files_that_the_gate_refuses(hub: LocalHub, library: Library) -> None:

@@ -48,6 +48,6 @@ def test_the_disk_must_hold_the_converted_model_too(hub: LocalHub, tmp_path: Pat
     size = 10**15
     repo.claims["model.safetensors"] = {"lfs": fact["lfs"] | {"size": size}}
     rest = repo.size_bytes - fact["size"]
-    with pytest.raises(InsufficientStorage, match="while it is converted") as caught:
+    with pytest.raises(InsufficientStorage, match="for the converted model") as caught:
         Pull(Library(tmp_path), Order(name=NAME, repo=NAME), lambda _: None).run()
     assert size * 1.1 < caught.value.facts["needed"] <= (size + rest) * 1.5 * 1.1 + 1

@@ -1,4 +1,4 @@
-"""What model files are good for: their format by the names in a repository, their task by what the gate found."""
+"""What model files are good for: their format by the names in a repository, their task by config.json."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from quintet.core.errors import Unsupported
 from quintet.core.models import SourceFormat, Task
-from quintet.weights.gate import Inspection
+from quintet.weights.configs import read_facts
 
 ENGINES: dict[Task, str] = {
     "text": "text",
@@ -44,14 +44,14 @@ def find_format(names: Sequence[str]) -> SourceFormat:
     )
 
 
-def find_task(found: Inspection) -> Task:
-    """What the model is for; raises Unsupported."""
-    name = found.architecture
-    if found.format == "diffusers":
-        return "animation" if "Animate" in name else "image"
-    if found.format == "ctranslate2" or name.startswith("Whisper"):
+def find_task(format: str, config: object, names: Sequence[str]) -> Task:
+    """What the model with this config.json and these files is for; raises Unsupported."""
+    name = read_facts(config).architecture
+    if format == "diffusers":
+        return "image"
+    if format == "ctranslate2" or name.startswith("Whisper"):
         return "speech"
-    if "modules.json" in found.files:
+    if "modules.json" in names:
         return "embedding"
     if name.endswith(_CAUSAL):
         return "text"

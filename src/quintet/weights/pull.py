@@ -11,31 +11,37 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from quintet.core.errors import Conflict, InsufficientStorage, InvalidRequest, LoadFailed, QuintetError
 from quintet.core.events import Progress
+from quintet.core.models import Task
 from quintet.weights import gate
+from quintet.weights.convert import convert
 from quintet.weights.disarm import disarm
 from quintet.weights.facts import ENGINES, find_format, find_task
-from quintet.weights.hub import PART, Download, Patience, RemoteFile, Snapshot, look
+from quintet.weights.hub import PART, Download, Patience, Snapshot, look
+from quintet.weights.json_text import parse_json
 from quintet.weights.library import Installed, Library, sync
 from quintet.weights.manifest import Manifest, read_manifest, record_files, write_manifest
 from quintet.weights.names import wanted as names_of_model
 from quintet.weights.order import Order, needs_conversion
+from quintet.weights.preflight import (
+    check_conversion,
+    check_disk,
+    check_memory,
+    converted_bytes,
+    machine_memory_bytes,
+)
 from quintet.weights.progress import Counter, Report
 from quintet.weights.refusal import GateRefused
-from quintet.weights.sizes import show_bytes
 
-SPARE = 1.1
-"""So many times a download's size must be free on the disk."""
 DEFAULT_PRECISION = "int8"
 CONTEXT_LENGTH = 2048
 """Of models whose files don't say it."""
-_BYTES_PER_WEIGHT = {"int8": 1.0, "int4": 0.6, "fp16": 2.0}
+_MAX_CONFIG_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +92,12 @@ class Pull:
     def _install(self) -> Outcome:
         self._report(Progress("look", 0, 1))
         here = self._installed()
-        if self._order.repo:
-            snapshot = look(self._order.repo, self._order.revision)
-            if here is not None and self._is_same(here.manifest, snapshot.commit):
-                return Outcome(here, already=True)
-            files = self._choose(snapshot)
-            self._check_disk(snapshot.commit, files)
-            self._check_memory({name: file.size for file, name in files})
-            self._download(snapshot, files)
-            return self._finish(snapshot.commit, snapshot.licence)
-        self._copy(Path(self._order.directory))
-        return self._finish("", "")
+        if not self._order.repo:
+            return self._finish(self._copy(Path(self._order.directory)), "", "")
+        snapshot = look(self._order.repo, self._order.revision)
+        if here is not None and self._is_same(here.manifest, snapshot.commit):
+            return Outcome(here, already=True)
+        return self._finish(self._download(snapshot), snapshot.commit, snapshot.licence)
 
     def _installed(self) -> Installed | None:
         folder = self._library.folder(self._order.name)
@@ -118,16 +119,6 @@ class Pull:
         is_default = not wanted and (not manifest.converted_from or manifest.precision == DEFAULT_PRECISION)
         return same_place and manifest.revision == commit and (is_default or manifest.precision == wanted)
 
-    def _choose(self, snapshot: Snapshot) -> list[tuple[RemoteFile, str]]:
-        """The files worth bringing, and their names here."""
-        prefix = f"{self._order.subfolder}/" if self._order.subfolder else ""
-        named = {file.name[len(prefix) :]: file for file in snapshot.files if file.name.startswith(prefix)}
-        if not named:
-            raise InvalidRequest(f"{snapshot.repo} has no files{' in ' + prefix if prefix else ''}.")
-        names = list(named)
-        wanted = names_of_model(names, self._format(names))
-        return [(named[name], name) for name in wanted]
-
     def _format(self, names: Sequence[str]) -> str:
         """What the source has; raises InvalidRequest if it can't be had in the precision asked for."""
         order = self._order
@@ -140,42 +131,33 @@ class Pull:
             )
         return found
 
-    def _check_disk(self, commit: str, files: Sequence[tuple[RemoteFile, str]]) -> None:
-        """Raise InsufficientStorage before anything is brought that can't be kept."""
-        self._keep_only(commit)
-        total = sum(file.size for file, _ in files)
-        missing = total - sum(_size_here(self._source / name, file.size) for file, name in files)
-        is_converted = any(name.endswith(".safetensors") for _, name in files) and self._converts(
-            "safetensors"
-        )
-        converted = (
-            total * _BYTES_PER_WEIGHT[self._order.precision or DEFAULT_PRECISION] / 2 if is_converted else 0
-        )
-        needed = int((missing + converted) * SPARE)
-        free = shutil.disk_usage(self._staging).free
-        if needed > free:
-            also = f" and {show_bytes(converted)} more while it is converted" if converted else ""
-            raise InsufficientStorage(
-                f"{self._order.name} needs {show_bytes(needed)} of disk ({show_bytes(missing)} to download{also}, and "
-                f"a tenth to spare), but only {show_bytes(free)} are free there. Free some space, or set QUINTET_HOME "
-                "to a larger disk.",
-                facts={"needed": needed, "free": free},
-            )
+    def _find_task(self, format: str, names: Sequence[str], bring_config: Callable[[], Path]) -> Task:
+        """What the model is for; raises what could only fail after the download otherwise."""
+        if self._order.model is not None:
+            return self._order.model.task
+        config: object = None
+        if format != "diffusers" and "config.json" in names:
+            with bring_config().open("rb") as file:
+                config = parse_json("config.json", file.read(_MAX_CONFIG_BYTES))
+        return find_task(format, config, names)
 
-    def _check_memory(self, sizes: Mapping[str, int]) -> None:
-        """Raise LoadFailed for weights that this machine can never hold; a conversion judges by itself."""
-        weights = {name: size for name, size in sizes.items() if name.endswith((".bin", ".safetensors"))}
-        size = sum(weights.values())
-        is_converted = any(name.endswith(".safetensors") for name in weights) and self._converts(
-            "safetensors"
-        )
-        if not is_converted and size > self._memory_bytes:
-            raise LoadFailed(
-                f"The weights of {self._order.name} take {show_bytes(size)} of memory, but there are "
-                f"{show_bytes(self._memory_bytes)} here. Choose a smaller model or another --precision.",
-                code="insufficient_memory",
-                facts={"needed": size, "memory": self._memory_bytes},
-            )
+    def _check(self, format: str, task: Task, sizes: Mapping[str, int], here: int) -> None:
+        """Everything that can be known before the files are here; `here` is what an earlier pull has brought."""
+        name, total = self._order.name, sum(sizes.values())
+        converted = 0
+        if self._converts(format, task):
+            check_conversion(name, task)
+            converted = converted_bytes(total, self._order.precision or DEFAULT_PRECISION)
+        else:
+            weights = sum(size for file, size in sizes.items() if file.endswith((".bin", ".safetensors")))
+            check_memory(name, weights, self._memory_bytes)
+        check_disk(name, total - here, converted, shutil.disk_usage(self._staging).free)
+
+    def _converts(self, format: str, task: Task) -> bool:
+        return needs_conversion(format, self._engine(task))
+
+    def _engine(self, task: Task) -> str:
+        return self._order.model.engine if self._order.model else ENGINES[task]
 
     def _keep_only(self, commit: str) -> None:
         """Keep what an earlier pull of this commit has brought; remove everything else."""
@@ -186,46 +168,55 @@ class Pull:
             self._source.mkdir(parents=True)
             mark.write_text(wanted, "utf-8")
 
-    def _download(self, snapshot: Snapshot, files: Sequence[tuple[RemoteFile, str]]) -> None:
-        counter = Counter(self._report, "download", sum(file.size for file, _ in files))
-        # The small ones first: a broken or foreign config is then found out before gigabytes are here.
-        ordered = sorted(files, key=lambda pair: pair[0].size)
-        download = Download(snapshot, self._source, counter.advance, self._patience)
-        self._digests = download.run(ordered)
+    def _download(self, snapshot: Snapshot) -> Task:
+        """Bring the files of a repository; returns what the model is for."""
+        prefix = f"{self._order.subfolder}/" if self._order.subfolder else ""
+        named = {file.name[len(prefix) :]: file for file in snapshot.files if file.name.startswith(prefix)}
+        format = self._format(list(named))
+        files = {name: named[name] for name in names_of_model(list(named), format)}
+        self._keep_only(snapshot.commit)
 
-    def _copy(self, directory: Path) -> None:
-        """Bring the files of a directory."""
+        def bring_config() -> Path:
+            first = Download(snapshot, self._source, lambda _: None, self._patience)
+            first.run([(files["config.json"], "config.json")])
+            return self._source / "config.json"
+
+        task = self._find_task(format, list(files), bring_config)
+        sizes = {name: file.size for name, file in files.items()}
+        self._check(format, task, sizes, sum(_size_here(self._source / name, sizes[name]) for name in files))
+        counter = Counter(self._report, "download", sum(sizes.values()))
+        download = Download(snapshot, self._source, counter.advance, self._patience)
+        self._digests = download.run([(file, name) for name, file in files.items()])
+        return task
+
+    def _copy(self, directory: Path) -> Task:
+        """Bring the files of a directory; returns what the model is for."""
         if self._library.root in (directory, *directory.parents):
             raise InvalidRequest("This directory is Quintet's own; pull from where the files came from.")
         shutil.rmtree(self._staging, ignore_errors=True)
         self._source.mkdir(parents=True)
         names = [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]
-        wanted = [name for name in names_of_model(names, self._format(names)) if not name.endswith(PART)]
-        total = sum((directory / name).stat().st_size for name in wanted)
-        free = shutil.disk_usage(self._staging).free
-        if total * SPARE > free:
-            raise InsufficientStorage(
-                f"{self._order.name} needs {show_bytes(total * SPARE)} of disk, but only {show_bytes(free)} are free."
-            )
-        self._check_memory({name: (directory / name).stat().st_size for name in wanted})
-        counter = Counter(self._report, "copy", total)
-        for name in wanted:
+        format = self._format(names)
+        sizes = {name: (directory / name).stat().st_size for name in names_of_model(names, format)}
+        task = self._find_task(format, list(sizes), lambda: directory / "config.json")
+        self._check(format, task, sizes, 0)
+        counter = Counter(self._report, "copy", sum(sizes.values()))
+        for name in sizes:
             target = self._source / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(directory / name, target)
             counter.advance(target.stat().st_size)
+        return task
 
-    def _finish(self, commit: str, licence: str) -> Outcome:
+    def _finish(self, task: Task, commit: str, licence: str) -> Outcome:
         """From files that are all here to the installed model."""
         order = self._order
         self._report(Progress("check", 0, 1))
         for name in disarm(self._source):
             self._digests.pop(name, None)
         found = gate.inspect(self._source)
-        task = order.model.task if order.model else find_task(found)
-        engine = order.model.engine if order.model else ENGINES[task]
         ready, precision = self._source, order.stored_precision
-        if needs_conversion(found.format, engine):
+        if self._converts(found.format, task):
             ready, precision = self._convert(task)
         is_converted = ready is not self._source
         size = sum(path.stat().st_size for path in ready.rglob("*") if path.is_file())
@@ -233,7 +224,7 @@ class Pull:
         manifest = Manifest(
             name=order.name,
             task=task,
-            engine=engine,
+            engine=self._engine(task),
             format="openvino" if is_converted else found.format,
             files=record_files(ready, {} if is_converted else self._digests, counter.advance),
             precision=precision,
@@ -249,13 +240,7 @@ class Pull:
         )
         return Outcome(self._publish(ready, manifest), already=False)
 
-    def _converts(self, format: str) -> bool:
-        """Whether files of this format will be converted, as far as that is known before they are here."""
-        return needs_conversion(format, self._order.model.engine if self._order.model else "text")
-
-    def _convert(self, task: str) -> tuple[Path, str]:
-        from quintet.weights.convert import convert
-
+    def _convert(self, task: Task) -> tuple[Path, str]:
         target = self._staging / "converted"
         shutil.rmtree(target, ignore_errors=True)
         precision = self._order.precision or DEFAULT_PRECISION
@@ -286,14 +271,6 @@ def _size_here(path: Path, size: int) -> int:
         if found.is_file():
             return min(found.stat().st_size, size)
     return 0
-
-
-def machine_memory_bytes() -> int:
-    """The memory that this machine has, or that its control group may use."""
-    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError, ValueError):
-        found = min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return found
 
 
 def _explain(error: OSError) -> QuintetError:

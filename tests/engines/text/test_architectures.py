@@ -25,6 +25,7 @@ LENGTHS = (1, 33, 90, 127)
 NEW_TOKENS = 16
 MAX_BATCH_TOKENS = 40
 """Less than a prompt, so that prompts are read in chunks beside the steps of others."""
+LONGROPE, TRAINED = "phi3 longrope", 64
 WINDOWED = ("phi3", "mistral", "gemma2", "gemma3_text")
 
 
@@ -50,14 +51,23 @@ def prompts() -> list[tuple[int, ...]]:
     return [tuple(source.randrange(3, 250) for _ in range(length)) for length in LENGTHS]
 
 
-def answers(directory: str) -> list[list[Token]]:
-    """What our engine says to all prompts at once."""
+def answers(directory: str, context_length: int = 512) -> dict[int, list[Token]]:
+    """What our engine says to all prompts that fit, at once."""
     options = {"precision": "f32", "kv_precision": "f32", "max_batch_tokens": MAX_BATCH_TOKENS}
     engine = open_engine(
-        Model(name="tiny", task="text", engine="text", path=directory, context_length=512, options=options)
+        Model(
+            name="tiny",
+            task="text",
+            engine="text",
+            path=directory,
+            context_length=context_length,
+            options=options,
+        )
     )
     said: dict[int, list[Token]] = {}
     for number, ids in enumerate(prompts()):
+        if len(ids) + NEW_TOKENS > context_length:
+            continue
         said[number] = []
         request = TextRequest(
             model="tiny",
@@ -75,7 +85,7 @@ def answers(directory: str) -> list[list[Token]]:
             elif isinstance(event, Finished):
                 assert event.usage.completion_tokens == NEW_TOKENS
     engine.close()
-    return list(said.values())
+    return said
 
 
 def generate(model: Any, ids: tuple[int, ...]) -> list[int]:
@@ -91,20 +101,36 @@ def generate(model: Any, ids: tuple[int, ...]) -> list[int]:
     return whole[0, len(ids) :].tolist()
 
 
+def assert_equal(reference: Any, ids: tuple[int, ...], tokens: list[Token]) -> None:
+    """The same tokens as transformers', with the same log-probabilities."""
+    answer = [token.id for token in tokens]
+    assert answer == generate(reference, ids)
+    # Gemma 2: a soft cap on the logits doesn't change which is largest, so the numbers are compared too.
+    with torch.inference_mode():
+        logits = reference(torch.tensor([[*ids, *answer]])).logits[0, len(ids) - 1 : -1]
+    expected = logits.log_softmax(-1)[range(NEW_TOKENS), answer].tolist()
+    assert [token.logprob for token in tokens] == pytest.approx(expected, abs=2e-3)
+
+
 def test_answers_are_transformers(architecture: Architecture) -> None:
-    reference = architecture.reference
     said = answers(architecture.directory)
-    for ids, tokens in zip(prompts(), said, strict=True):
-        answer = [token.id for token in tokens]
-        assert answer == generate(reference, ids)
-        # Gemma 2: a soft cap on the logits doesn't change which is largest, so the numbers are compared too.
-        with torch.inference_mode():
-            logits = reference(torch.tensor([[*ids, *answer]])).logits[0, len(ids) - 1 : -1]
-        expected = logits.log_softmax(-1)[range(NEW_TOKENS), answer].tolist()
-        assert [token.logprob for token in tokens] == pytest.approx(expected, abs=2e-3)
-    assert len({token.id for tokens in said for token in tokens}) > NEW_TOKENS, (
-        "a model that says little proves little"
-    )
+    for ids, tokens in zip(prompts(), said.values(), strict=True):
+        # In a long context longrope is the long one for short texts too; transformers looks at each text.
+        if architecture.kind != LONGROPE or len(ids) > TRAINED:
+            assert_equal(architecture.reference, ids, tokens)
+    different = {token.id for tokens in said.values() for token in tokens}
+    assert len(different) > NEW_TOKENS, "a model that says little proves little"
+
+
+def test_longrope_in_a_short_context(architecture: Architecture) -> None:
+    """Within the trained context the short frequencies are taken; the long ones would say something else."""
+    if architecture.kind != LONGROPE:
+        return
+    short, long = answers(architecture.directory, TRAINED), answers(architecture.directory)
+    assert list(short) == [0, 1]
+    for number, tokens in short.items():
+        assert_equal(architecture.reference, prompts()[number], tokens)
+        assert [token.id for token in tokens] != [token.id for token in long[number]]
 
 
 def test_the_window_is_felt(architecture: Architecture) -> None:

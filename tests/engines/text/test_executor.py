@@ -39,6 +39,18 @@ def test_the_private_door_is_where_it_was(tiny: TinyModel) -> None:
     assert caches == {f"{kind}_cache.{layer}" for kind in ("key", "value") for layer in (0, 1)}, MOVED
 
 
+def test_openvino_can_not_cache_a_compiled_model_with_paged_attention(tiny: TinyModel) -> None:
+    """When this fails, decision 0009 can be taken again: loading could skip the compiler."""
+    from openvino._offline_transformations import paged_attention_transformation
+
+    core = ov.Core()
+    model = core.read_model(tiny.directory / "openvino_model.xml")
+    paged_attention_transformation(model, False, False, False)
+    exported = core.compile_model(model, "CPU").export_model()
+    with pytest.raises(RuntimeError, match="k_head_size"):
+        core.import_model(exported.getvalue(), "CPU")
+
+
 @pytest.fixture
 def executor(tiny: TinyModel) -> Executor:
     properties = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}

@@ -138,6 +138,8 @@ def test_hostile_grammars_are_refused_or_harmless(alive: Driver, grammar: Gramma
         (schema({"properties": "s3cr3t"}), "`properties` must be an object"),
         (schema({"minimum": 10**400}), "too large"),
         (schema({"$schema": "s3cr3t"}), "`$ref`"),
+        (schema({"properties": {"a": {}}, "minProperties": 1, "type": "object"}), "`minProperties`"),
+        (regex("a{0}"), "empty text"),
         (schema({"type": "array", "minItems": 2, "maxItems": 1}), "contradict"),
         (schema(nest(300)), "too deep"),
         (schema(HOSTILE_SCHEMAS["intersections"]), "too long or too much memory"),

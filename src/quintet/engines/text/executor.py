@@ -23,6 +23,7 @@ from quintet.core.errors import LoadFailed
 from quintet.engines.text.fusion import join_projections
 from quintet.engines.text.lora import AdapterInputs, Slot
 from quintet.engines.text.memory import CacheWish, check_weights, count_blocks
+from quintet.engines.text.positions import fix_longest_position
 
 Logits = npt.NDArray[np.float32]
 
@@ -63,7 +64,7 @@ class Executor:
         `properties` go to OpenVINO (INFERENCE_PRECISION_HINT, KV_CACHE_PRECISION, …).
         """
         core = ov.Core()
-        model = _read(core, directory)
+        model = _read(core, directory, cache.context_length)
         precision = (properties or {}).get("INFERENCE_PRECISION_HINT", "")
         self.adapter_inputs = AdapterInputs(model, precision=precision) if takes_adapters else None
         join_projections(model)
@@ -148,7 +149,7 @@ class Executor:
         return blocks
 
 
-def _read(core: ov.Core, directory: Path) -> ov.Model:
+def _read(core: ov.Core, directory: Path, context_length: int) -> ov.Model:
     """The model in this directory, rewritten for paged attention; raises LoadFailed.
 
     OpenVINO's cache of compiled models is left off: it can't load paged attention (docs/decisions/0009-conversion.md).
@@ -162,6 +163,7 @@ def _read(core: ov.Core, directory: Path) -> ov.Model:
     model = core.read_model(path)
     paged_attention_transformation(model, False, False, False)
     _select_rows(model)
+    fix_longest_position(model, context_length)
     return model
 
 

@@ -29,12 +29,15 @@ from quintet.engines.text.grammar_trial import TOO_MUCH, Trial, limits
 from quintet.engines.text.vocabulary import Vocabulary
 
 MAX_CACHED = 128
-MAX_CACHED_CHARACTERS = 2 * 1024 * 1024
-"""A compiled grammar takes some 10 times its text, at worst 100 times."""
+MAX_CACHED_CHARACTERS = 768 * 1024
+"""A compiled grammar takes up to 100 times its text, so all of them at most some 75 MB."""
 SLOW_REFUSED_SECONDS = 60.0
 FREE_SECONDS = 0.3
 SECONDS_PER_TOKEN = 0.002
 """Processor time that the masks of one answer may take: so much at once, and so much more for each token."""
+FEW = 4
+"""Where less than one in so many tokens fits, they are looked at one by one."""
+EMPTY = "only the empty text matches it"
 _HEADER = '%llguidance {"no_forcing": true}\n'
 """Which tokens spell a forced text is the model's own choice; to settle it here would need its tokenizer's rules."""
 _TOKEN_ID = re.compile(r"<\[\d+\]>")
@@ -66,7 +69,7 @@ class Grammars:
         """What became of the latest grammars, and until when that holds: what was refused isn't tried again."""
         self._cached_characters = 0
         self._tokenizer: LLTokenizer | None = None
-        self._layout = threading.Thread(target=self._lay_out, name="grammar-layout", daemon=True)
+        self._layout = threading.Thread(target=self._lay_out, name="grammar-layout")
         self._layout.start()
 
     def wait(self) -> None:
@@ -141,6 +144,8 @@ class Blueprint:
         self._first.fill(matcher)
         if matcher.is_error():
             raise _refusal(param, matcher.get_error())
+        if self._first.forbidden()[: vocabulary.size].all():
+            raise _refusal(param, EMPTY)
 
     def start(self, vocabulary_size: int, *, ignore_eos: bool = False) -> Guide:
         """The guide of one answer, for logits of `vocabulary_size` entries."""
@@ -210,13 +215,17 @@ class Guide:
             self._note(self._mask)
 
     def _note(self, mask: _Mask) -> None:
-        allowed = np.zeros(self._size, np.bool_)
-        fitting = mask.fitting()
-        count = min(self._size, mask.size)
-        allowed[:count] = fitting[:count]
-        allowed[self._eos] = fitting[mask.size]
-        self.forbidden = ~allowed
-        self.few = np.flatnonzero(allowed) if np.count_nonzero(allowed) < self._size // 4 else None
+        bits = mask.forbidden()
+        end = bits[mask.size]
+        if self._size <= mask.size:
+            forbidden = bits[: self._size]
+        else:
+            forbidden = np.ones(self._size, np.bool_)  # the model has more rows than the tokenizer has tokens
+            forbidden[: mask.size] = bits[: mask.size]
+        forbidden[self._eos] = end
+        self.forbidden = forbidden
+        count = self._size - np.count_nonzero(forbidden)
+        self.few = np.flatnonzero(~forbidden) if count < self._size // FEW else None
         # The text may end here, but the caller wants no end token: only a text that can't go on ends.
         if self.few is not None and not self.few.size:
             self.ended = True
@@ -234,10 +243,11 @@ class _Mask:
     def fill(self, matcher: LLMatcher) -> None:
         matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
 
-    def fitting(self) -> Bools:
-        bits = np.unpackbits(self._words.view(np.uint8), count=self.size + 1, bitorder="little")
-        fitting: Bools = bits.view(np.bool_)
-        return fitting
+    def forbidden(self) -> Bools:
+        """Which tokens [V] can't come next, and in the last place whether the text can't end."""
+        bits = np.unpackbits((~self._words).view(np.uint8), count=self.size + 1, bitorder="little")
+        forbidden: Bools = bits.view(np.bool_)
+        return forbidden
 
 
 class _Spelling:
@@ -281,8 +291,8 @@ def _refusal(param: str, problem: str) -> InvalidRequest:
 
 def _explain(problem: str) -> str:
     """Llguidance's error without what the caller wrote: only keywords and its own words are repeated."""
-    if problem == TOO_MUCH:
-        return f"{TOO_MUCH}; simplify it"
+    if problem in (TOO_MUCH, EMPTY):
+        return f"{problem}; {'simplify' if problem == TOO_MUCH else 'correct'} it"
     if match := re.search(r"Unimplemented keys: \[([^\]]*)\]", problem):
         names = re.findall(r'"(\$?[A-Za-z]{1,32})"', match[1])[:5]
         return f"the schema has keywords that can't be enforced: {', '.join(names)}; leave them out"
@@ -301,6 +311,7 @@ def _explain(problem: str) -> str:
 _MEANINGS = (
     ("nsatisfiable", "no text can match it; look for rules that contradict each other"),
     ("NoExtension", "no text can match it; look for definitions that refer to themselves without end"),
+    ("min/maxProperties", "`minProperties` and `maxProperties` need all named properties to be required"),
     ("too large", "it is too large; simplify it"),
     ("fuel", "it is too complex; simplify it"),
     ("max is", "it has too many alternatives at one place; simplify it"),

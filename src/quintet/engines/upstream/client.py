@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
+from contextlib import aclosing, suppress
+from typing import Any, cast
 
 import httpx
 
@@ -21,7 +23,10 @@ from quintet.engines.upstream.sse import LineCutter, decode_object, malformed
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of an answer that comes as a whole: embeddings of many texts."""
 _CONNECT_SECONDS = 5.0
+_DRAIN_SECONDS, _DRAIN_PIECES = 0.05, 8
 _MAX_CONNECTIONS = 1024
+_KEEP_ALIVE_SECONDS = 2.0
+"""Less than servers keep idle connections open."""
 
 
 class Client:
@@ -36,7 +41,11 @@ class Client:
         self._http = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(read_seconds, connect=_CONNECT_SECONDS, pool=_CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=32),
+            limits=httpx.Limits(
+                max_connections=_MAX_CONNECTIONS,
+                max_keepalive_connections=32,
+                keepalive_expiry=_KEEP_ALIVE_SECONDS,
+            ),
             follow_redirects=False,
             trust_env=False,
         )
@@ -78,17 +87,19 @@ class Client:
         begun = False
         cutter = LineCutter()
         try:
-            async with self._http.stream("POST", self._upstream.url + path, json=body) as response:
+            async with aclosing(await self._send("POST", self._upstream.url + path, body)) as response:
                 await self._check(response)
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
                     raise malformed()
-                async for data in response.aiter_raw():
-                    self.heard += 1
-                    for value in cutter.feed(data):
-                        if isinstance(value, str):
-                            return
-                        begun = True
-                        yield _checked(value)
+                async with _pieces(response) as pieces:
+                    async for data in pieces:
+                        self.heard += 1
+                        for value in cutter.feed(data):
+                            if isinstance(value, str):
+                                await _drain(pieces)
+                                return
+                            begun = True
+                            yield _checked(value)
                 rest = cutter.rest
                 if rest is not None and not isinstance(rest, str):
                     yield _checked(rest)
@@ -108,14 +119,25 @@ class Client:
         seconds: float | None = None,
         most: int = MAX_ANSWER_BYTES,
     ) -> bytes:
-        timeout = httpx.USE_CLIENT_DEFAULT if seconds is None else httpx.Timeout(seconds)
         try:
-            async with self._http.stream(method, url, json=body, timeout=timeout) as response:
+            async with aclosing(await self._send(method, url, body, seconds)) as response:
                 await self._check(response)
                 self.heard += 1
                 return await _read(response, most)
         except httpx.HTTPError as error:
             raise error_of_transport(error, begun=False) from error
+
+    async def _send(
+        self, method: str, url: str, body: dict[str, Any] | None, seconds: float | None = None
+    ) -> httpx.Response:
+        """The beginning of an answer. Once more if the connection was an old one that the server had given up."""
+        timeout = httpx.USE_CLIENT_DEFAULT if seconds is None else httpx.Timeout(seconds)
+        request = self._http.build_request(method, url, json=body, timeout=timeout)
+        try:
+            return await self._http.send(request, stream=True)
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            again = self._http.build_request(method, url, json=body, timeout=timeout)
+            return await self._http.send(again, stream=True)
 
     async def _check(self, response: httpx.Response) -> None:
         """Raise for everything but a plain 200."""
@@ -128,12 +150,27 @@ class Client:
             raise malformed()
 
 
+def _pieces(response: httpx.Response) -> aclosing[AsyncGenerator[bytes]]:
+    """The body as it comes, undecoded; httpx calls a generator an iterator."""
+    return aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw()))
+
+
+async def _drain(pieces: AsyncGenerator[bytes]) -> None:
+    """Read what little follows the end mark, so that the connection can be used again."""
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            for _ in range(_DRAIN_PIECES):
+                if not await anext(pieces, b""):
+                    return
+
+
 async def _read(response: httpx.Response, most: int) -> bytes:
     data = bytearray()
-    async for piece in response.aiter_raw():
-        data += piece
-        if len(data) > most:
-            raise malformed()
+    async with _pieces(response) as pieces:
+        async for piece in pieces:
+            data += piece
+            if len(data) > most:
+                raise malformed()
     return bytes(data)
 
 

@@ -163,12 +163,9 @@ class UpstreamEngine:
         if self._closed:
             return
         self._closed = True
-        for number in list(self._jobs):
-            self.cancel(number)
-        if self._guard is not None:
-            self._guard.cancel()
+        self._jobs.clear()
         with suppress(TimeoutError):
-            self._wait(self._client.close(), 1.0)
+            self._wait(self._end(), 1.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(1.0)
         if not self._thread.is_alive():
@@ -178,6 +175,16 @@ class UpstreamEngine:
 
     async def _make_client(self) -> Client:
         return Client(self._upstream)
+
+    async def _end(self) -> None:
+        """End everything on the loop, so that nothing is left to the garbage collector."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._client.close()
+        await self._loop.shutdown_asyncgens()
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Start something on the loop's thread; its owner is whoever keeps the future."""
