@@ -246,6 +246,11 @@ def test_a_lost_child_is_replaced(alive: Driver, grammars: Grammars) -> None:
     grammars.compile(regex("afterwards"))
 
 
+def test_leaving_waits_until_the_vocabulary_is_laid_out(grammars: Grammars) -> None:
+    # A daemon thread inside native code crashes an interpreter that ends, as one does whose model can't be loaded.
+    assert not grammars._layout.daemon
+
+
 def test_closing_ends_the_child(drive: Open) -> None:
     driver = drive()
     only(driver, ask(grammar=regex("a{3}")))

@@ -61,7 +61,10 @@ class Grammars:
     """Compiles grammars for one vocabulary and keeps the latest of them."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        """Starts to lay out the vocabulary as a tree of bytes, in a thread, because that takes a while."""
+        """Starts to lay out the vocabulary as a tree of bytes, in a thread, because that takes a while.
+
+        Not in a daemon thread: one that is in native code when the interpreter ends brings it down.
+        """
         self._vocabulary = vocabulary
         self._trial = Trial()
         self._lock = threading.Lock()

@@ -123,7 +123,9 @@ class Sampler:
         table = self._table
         report = None
         if table.reports:
-            report = Report(logits, np.flatnonzero(table.logprob).tolist(), keep=table.modifies or bool(table.guided))
+            report = Report(
+                logits, np.flatnonzero(table.logprob).tolist(), keep=table.modifies or bool(table.guided)
+            )
         if table.modifies:
             _modify(logits, table)
         few = _forbid(logits, table.guided) if table.guided else None

@@ -17,9 +17,7 @@ SPREAD = 8
 """Groups per wanted logit: more groups find fewer candidates too many, but cost more to look through."""
 
 
-def shortlist(
-    logits: Floats, size: int, few: Mapping[int, Floats] | None = None
-) -> tuple[Floats, Floats]:
+def shortlist(logits: Floats, size: int, few: Mapping[int, Floats] | None = None) -> tuple[Floats, Floats]:
     """Values [R, K] and ids [R, K] of the K = `size` largest logits of rows [R, V]: largest first, equal ones by id.
 
     The V logits are dealt into groups; the K-th largest of the groups' maxima is a bound that at least K logits
