@@ -7,12 +7,14 @@ from importlib import import_module
 
 PARTS = {
     "engine": "bench.text_engine",
+    "accuracy": "bench.accuracy",
     "server": "bench.text_server",
     "gateway": "bench.gateway",
     "start": "bench.start",
     "load": "bench.load",
     "pull": "bench.pull",
     "grammar": "bench.grammar",
+    "adapters": "bench.adapters",
 }
 
 

@@ -178,6 +178,25 @@ def test_models_are_shown_verified_and_removed(hub: LocalHub, home: Path) -> Non
     assert "not installed" in typed(home, "models", "verify", "little-llama")
 
 
+def test_the_default_model_of_the_settings_can_be_pulled(
+    hub: LocalHub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(NAME, FOLDER)
+    monkeypatch.setenv("QUINTET_DEFAULT_MODEL", NAME)
+    assert "`quintet pull` gets others" in typed(home, "models", "list", "--all")
+    line, environ = command(hub, home, "pull", NAME)
+    done = subprocess.run(
+        line,
+        env=environ | {"QUINTET_DEFAULT_MODEL": NAME},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert NAME in typed(home, "models", "list", "--all")
+
+
 def test_the_library_needs_neither_xet_nor_fsspec(hub: LocalHub, home: Path) -> None:
     hub.add(NAME, FOLDER)
     code = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from quintet.core.machine import free_memory_bytes, gigabytes
+from quintet.core.machine import free_memory_bytes, gigabytes, memory_bytes
 
 GB = 1 << 30
 
@@ -55,8 +55,15 @@ def test_the_first_version_of_control_groups(tmp_path: Path) -> None:
     assert free_memory_bytes(root) == 4096
 
 
+def test_all_there_is(tmp_path: Path) -> None:
+    root = make_machine(tmp_path, "0::/a/b\n", memory_max="max\n", a__memory_max=str(3 * GB))
+    assert memory_bytes(root) == 3 * GB
+    (root / "sys/fs/cgroup/a/memory.max").write_text("max\n")
+    assert memory_bytes(root) == 16 * GB
+
+
 def test_this_machine() -> None:
-    assert free_memory_bytes() > 50_000_000
+    assert memory_bytes() > free_memory_bytes() > 50_000_000
 
 
 def test_sizes_for_people() -> None:

@@ -12,7 +12,7 @@ from openai.lib.streaming.chat import ChatCompletionStream
 
 from tests.conftest import TinyModel
 from tests.support.server import RunningServer
-from tests.support.tools import LLAMA, MISTRAL, QWEN, with_room
+from tests.support.tools import LLAMA, MISTRAL, QWEN
 
 MODELS = ("qwen", "llama", "mistral")
 SWITCH: Any = {
@@ -36,14 +36,13 @@ HELLO: Any = [{"role": "user", "content": "Red on!"}]
 def tools_server(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel) -> Iterator[RunningServer]:
     """A server whose models know tools, each in the manner of another family, and one that doesn't."""
     home = tmp_path_factory.mktemp("home")
-    path = with_room(tiny.directory, tmp_path_factory.mktemp("roomy") / "ir")
     (home / "models").mkdir()
     tables = []
     for name, template in zip(
         (*MODELS, "plain"), (QWEN, LLAMA, MISTRAL, "{{ messages[-1].content }}"), strict=True
     ):
         tables.append(
-            f'[{name}]\ntask = "text"\nengine = "text"\npath = "{path}"\ncontext_length = 4096\n'
+            f'[{name}]\ntask = "text"\nengine = "text"\npath = "{tiny.directory}"\ncontext_length = 4096\n'
             f"chat_template = {json.dumps(template)}\n"
             'options = { precision = "f32", kv_precision = "f32", kv_cache_mb = 16 }\n'
         )

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.engines.upstream.tiny_gguf import write_gguf
 from tests.support.server import RunningServer, http_request, is_alive, read_until, wait_until
 
 SERVER = Path(__file__).parents[1] / "engines" / "upstream" / "llama_server.py"
@@ -37,10 +38,6 @@ Start = Callable[..., RunningServer]
 @pytest.fixture(scope="module")
 def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model in llama.cpp's format."""
-    pytest.importorskip("xllamacpp")
-    pytest.importorskip("gguf")
-    from tests.engines.upstream.tiny_gguf import write_gguf
-
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     write_gguf(path)
     return path

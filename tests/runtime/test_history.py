@@ -6,9 +6,9 @@ from contextlib import aclosing
 import pytest
 
 from quintet.core.errors import PoisonRequest, RequestTimeout
-from quintet.core.events import Event, Finished, Token
+from quintet.core.events import Embedding, Event, Finished, Token
 from quintet.core.models import Model
-from quintet.core.requests import TextRequest
+from quintet.core.requests import EmbeddingRequest, TextRequest
 from quintet.runtime import frames
 from quintet.runtime.lineup import Lineup
 from quintet.runtime.mailbox import MAX_WAITING_BYTES, MAX_WAITING_EVENTS, Mailbox
@@ -159,6 +159,19 @@ def test_mailbox_takes_a_large_answer_in_one_frame():
         mailbox.put(TOKEN, 10, 2)
         assert await mailbox.take() == [TOKEN]
         assert not mailbox.overflowed
+
+    asyncio.run(scene())
+
+
+def test_many_vectors_in_two_frames_that_come_at_once_are_nobody_being_slow():
+    async def scene():
+        worker = WorkerProcess(lambda: 0.0)
+        async with aclosing(worker.run(EmbeddingRequest(model="m", texts=("x",)), "digest")) as answer:
+            vectors: list[Event] = [Embedding(index, bytes(4096)) for index in range(600)]
+            first = frames.batch_frame([(1, event) for event in vectors])
+            rest = frames.batch_frame([(1, Embedding(600, bytes(4096))), (1, Finished())])
+            asyncio.get_running_loop().call_soon(worker.data_received, first + rest)
+            assert len(await anext(answer)) == 602
 
     asyncio.run(scene())
 

@@ -78,6 +78,8 @@ def test_a_pull_goes_on_without_its_caller_and_is_one_for_all(hub: LocalHub, sta
     assert hub.holding.wait(20)
     again = pull(server)
     assert (again.status, again.json["state"]) == (202, "downloading")
+    other = pull(server, revision="v2")
+    assert (other.status, "another revision" in other.body.decode()) == (409, True)
     row = wait_until(lambda: (row := find(server)) and row["progress"]["stage"] == "download" and row)
     assert row["state"] == "downloading"
     assert row["progress"]["total"] == SIZE_BYTES

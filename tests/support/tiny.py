@@ -25,6 +25,8 @@ TEMPLATE = (
 )
 SLIDING_WINDOW = 24
 """Less than one block of the cache, and much less than the texts of the tests."""
+POSITIONS = 65_536
+"""The tiny Llama's: room for answers that take minutes. They cost nothing, as rotary embeddings need no table."""
 
 _SHAPE: dict[str, Any] = {
     "hidden_size": 64,
@@ -90,7 +92,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 def make_llama(directory: Path) -> LlamaForCausalLM:
     """A two-layer Llama in float32; saves weights to `directory`/pt and the IR to `directory`/ir."""
-    config = LlamaConfig(**_SHAPE | {"vocab_size": len(make_tokenizer()), "intermediate_size": 128})
+    sizes = {"vocab_size": len(make_tokenizer()), "intermediate_size": 128, "max_position_embeddings": POSITIONS}
+    config = LlamaConfig(**_SHAPE | sizes)
     return _make(config, directory, seed=20)
 
 

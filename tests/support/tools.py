@@ -1,8 +1,6 @@
 """Some tools, a talk about them, and short chat templates that treat them in the manner of the real ones."""
 
 import json
-import shutil
-from pathlib import Path
 
 from quintet.core.content import Message, ToolCall
 from quintet.core.requests import Tool
@@ -85,11 +83,3 @@ NEW_MISTRAL = (
     "{%- else %}[INST]{{ message.content }}[/INST]{% endif %}{% endfor %}"
 )
 TEMPLATES = {"hermes": QWEN, "llama3": LLAMA, "mistral": MISTRAL, "mistral, newer": NEW_MISTRAL}
-
-
-def with_room(model: Path, copy: Path, positions: int = 4096) -> Path:
-    """A copy of a model's directory with a longer context."""
-    shutil.copytree(model, copy)
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"max_position_embeddings": positions}))
-    return copy

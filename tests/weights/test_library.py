@@ -94,6 +94,39 @@ def test_remove_frees_the_model_and_what_a_pull_left(library: Library) -> None:
         library.remove("model")
 
 
+def test_what_is_left_of_a_removal_that_was_killed_never_comes_back(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(library, "model")
+
+    def killed(path: Path, **_: object) -> None:
+        if path.exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            library.remove("model")
+    library.recover("model")
+    assert library.installed() == []
+    assert library.remove("model") >= 1000, "a second try ends what the first began"
+    with pytest.raises(ModelNotFound):
+        library.remove("model")
+
+
+@pytest.mark.parametrize("ending", [".old", ".lock"])
+def test_models_whose_names_end_like_our_own_files(library: Library, ending: str) -> None:
+    folder = install(library, "model")
+    other = library.staging(f"model{ending}")
+    other.mkdir(parents=True)
+    with library.locked("model", wait=False):
+        new = library.root / "new"
+        folder.rename(new)
+        install(library, "model")
+        library.replace("model", new)
+    assert other.is_dir()
+
+
 def test_a_broken_model_can_be_removed_but_no_other(library: Library) -> None:
     (install(library, "torn") / FILE_NAME).write_text("{")
     assert library.remove("torn") > 0

@@ -10,6 +10,7 @@ import pytest
 from quintet.core.errors import InvalidRequest, ModelNotFound, QuintetError
 from quintet.core.models import Model, Source
 from quintet.weights.order import Order, make_order
+from tests.support.starter import FOLDER
 
 SOURCES = (
     Source(repo="maker/model-int8-ov", format="openvino", precision="int8"),
@@ -22,6 +23,9 @@ KNOWN = {
     ),
     "starter": Model(name="starter", task="text", engine="text", path="/starter"),
 }
+
+
+KNOWN["chat"] = KNOWN["starter"]  # an alias
 
 
 def order(word: str, **more: Any) -> Order:
@@ -80,10 +84,12 @@ def test_an_unknown_name_is_told_the_nearest() -> None:
         ("pictures", {"precision": "int4"}, "can't be had in int4"),
         ("starter", {}, "lie on this machine already"),
         ("/nowhere/at/all", {}, "no directory"),
+        (str(FOLDER), {}, "chat is a name of starter, which lies on this machine already"),
         ("./x", {"directories": False}, "by the command alone"),
         ("a/b/c", {}, "no model a/b/c"),
         ("../a/..", {"directories": False}, "by the command alone"),
         ("a--b/c", {}, "no model"),
+        ("a\nb\x1b[2J", {}, r"no model a\?b\?\[2J in"),
     ],
 )
 def test_what_can_not_be_pulled(word: str, more: dict[str, Any], says: str) -> None:

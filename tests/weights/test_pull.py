@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from quintet.core.errors import (
+    Conflict,
     Forbidden,
     InsufficientStorage,
     InvalidRequest,
@@ -250,6 +251,17 @@ def test_wrong_bytes_are_thrown_away(hub: LocalHub, library: Library) -> None:
     pull(library)
 
 
+def test_files_of_no_use_to_this_pull_are_not_installed(hub: LocalHub, library: Library) -> None:
+    repo = hub.add(NAME, FOLDER)
+    source = library.staging(NAME) / "source"
+    source.mkdir(parents=True)
+    (library.staging(NAME) / "commit").write_text(f"{NAME} {repo.commit} ")
+    for name in ("config.json.new", "other.safetensors.part", "other.json"):  # of a killed or another pull
+        (source / name).write_bytes(b"{}")
+    pull(library)
+    assert {file.name for file in library.find(NAME).manifest.files} == set(FILES)
+
+
 def test_pickles_only(hub: LocalHub, library: Library) -> None:
     hub.add(NAME, {"config.json": b"{}", "pytorch_model.bin": b"x", "model.gguf": b"x"})
     error = refusal(library, Unsupported)
@@ -284,23 +296,9 @@ def test_files_that_the_gate_refuses(hub: LocalHub, library: Library) -> None:
     assert repo.sent_bytes < SIZE_BYTES
 
 
-@pytest.mark.parametrize("name", ["../../evil.json", "/etc/evil.json", "a/../../evil.json"])
-def test_a_hub_that_names_files_elsewhere(hub: LocalHub, library: Library, name: str) -> None:
-    hub.add(NAME, FILES | {name: b"{}"})
-    assert refusal(library, LoadFailed).code == "model_refused"
-
-
 def test_a_precision_that_can_not_be_had(hub: LocalHub, library: Library) -> None:
     hub.add(NAME, FOLDER)
     assert "int4" in refusal(library, InvalidRequest, precision="int4").message
-
-
-def test_an_endpoint_that_is_no_hub(hub: LocalHub, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    repo = hub.add(NAME, FOLDER)
-    monkeypatch.setattr(repo, "facts", lambda: [3])
-    error = refusal(library, NotReady)
-    assert error.code == "hub_failed"
-    assert "HF_ENDPOINT" in error.message
 
 
 def test_offline(library: Library, hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,6 +306,27 @@ def test_offline(library: Library, hub: LocalHub, monkeypatch: pytest.MonkeyPatc
     error = refusal(library, NotReady)
     assert error.code == "offline"
     assert "HF_HUB_OFFLINE" in error.message
+
+
+def test_what_is_refused_is_removed_before_the_next_pull_begins(
+    hub: LocalHub, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(NAME, FILES | {WEIGHTS: b"short"})
+    held: list[bool] = []
+    remove = shutil.rmtree
+
+    def watched(path: Path, **more: Any) -> None:
+        try:
+            with library.locked(NAME, wait=False):
+                held.append(False)
+        except Conflict:
+            held.append(True)
+        remove(path, **more)
+
+    monkeypatch.setattr("shutil.rmtree", watched)
+    refusal(library, LoadFailed)
+    assert len(held) >= 2
+    assert all(held)
 
 
 def test_two_pulls_of_one_model_download_it_once(hub: LocalHub, library: Library) -> None:
@@ -340,7 +359,7 @@ def test_two_pulls_of_one_model_download_it_once(hub: LocalHub, library: Library
 def test_a_replacement_killed_between_its_renames_is_undone(hub: LocalHub, library: Library) -> None:
     hub.add(NAME, FOLDER)
     pull(library)
-    old = library.staging(NAME).with_name(library.staging(NAME).name + ".old")
+    old = library.staging(NAME).with_name(".owner--model.old")
     library.folder(NAME).rename(old)
     assert pull(library).already
     assert (library.folder(NAME) / FILE_NAME).is_file()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from quintet.core.errors import InsufficientStorage
+from quintet.core.errors import InsufficientStorage, LoadFailed
 from quintet.core.events import Progress
+from quintet.weights.convert import DISK_FACTOR
 from quintet.weights.gate import inspect
 from quintet.weights.library import Library, verify
 from quintet.weights.order import Order
@@ -31,7 +32,7 @@ def test_safetensors_are_converted_and_only_the_ir_is_kept(
         "int8",
         "safetensors",
     )
-    assert (manifest.task, manifest.context_length, manifest.revision) == ("text", 512, repo.commit)
+    assert (manifest.task, manifest.context_length, manifest.revision) == ("text", 65_536, repo.commit)
     assert inspect(outcome.installed.folder).format == "openvino"
     assert not list(outcome.installed.folder.glob("*.safetensors"))
     assert verify(outcome.installed) == []
@@ -45,9 +46,23 @@ def test_safetensors_are_converted_and_only_the_ir_is_kept(
 def test_the_disk_must_hold_the_converted_model_too(hub: LocalHub, tmp_path: Path, tiny: TinyModel) -> None:
     repo = hub.add(NAME, tiny.directory.parent / "pt")
     fact = repo.fact("model.safetensors")
-    size = 10**15
+    size = 10**12
     repo.claims["model.safetensors"] = {"lfs": fact["lfs"] | {"size": size}}
-    rest = repo.size_bytes - fact["size"]
-    with pytest.raises(InsufficientStorage, match="for the converted model") as caught:
-        Pull(Library(tmp_path), Order(name=NAME, repo=NAME), lambda _: None).run()
-    assert size * 1.1 < caught.value.facts["needed"] <= (size + rest) * 1.5 * 1.1 + 1
+    order = Order(name=NAME, repo=NAME)
+    with pytest.raises(InsufficientStorage, match=r"1\d{3}\.\d GB to convert it") as caught:
+        Pull(Library(tmp_path), order, lambda _: None, memory_bytes=10**13).run()
+    assert size * (1.1 + DISK_FACTOR) < caught.value.facts["needed"] < size * 1.01 * (1.1 + DISK_FACTOR)
+    assert repo.sent.keys() == {"config.json"}
+
+
+def test_a_machine_too_small_to_convert_is_found_out_before_the_download(
+    hub: LocalHub, tmp_path: Path, tiny: TinyModel
+) -> None:
+    repo = hub.add(NAME, tiny.directory.parent / "pt")
+    order = Order(name=NAME, repo=NAME)
+    with pytest.raises(
+        LoadFailed, match=r"Converting owner/tiny needs about 70\d\.\d MB .* has 10\.0 MB"
+    ) as caught:
+        Pull(Library(tmp_path), order, lambda _: None, memory_bytes=10_000_000).run()
+    assert caught.value.code == "insufficient_memory"
+    assert repo.sent.keys() == {"config.json"}

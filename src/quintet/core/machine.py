@@ -1,4 +1,4 @@
-"""What this machine has left. Read from the kernel's files when asked; nothing is remembered."""
+"""What memory this machine has, and has left. Read from the kernel's files when asked; nothing is remembered."""
 
 from __future__ import annotations
 
@@ -12,10 +12,29 @@ _DROPPABLE = ("inactive_file", "total_inactive_file")
 
 def free_memory_bytes(root: Path = Path("/")) -> int:
     """Memory that can still be used: the machine's, or less if a control group above this process may have less."""
+    free = _meminfo(root, "MemAvailable")
+    return min([free, *(left for group in _groups(root) if (left := _left(group)) is not None)])
+
+
+def memory_bytes(root: Path = Path("/")) -> int:
+    """Memory that this machine has, or that a control group above this process may use at most."""
+    limits = (group / name for group in _groups(root) for name, _ in _LIMITS)
+    return min(
+        [_meminfo(root, "MemTotal"), *(limit for file in limits if (limit := _number(file)) is not None)]
+    )
+
+
+def _meminfo(root: Path, name: str) -> int:
     lines = (root / "proc/meminfo").read_text("ascii").splitlines()
     facts = {line.partition(":")[0]: line.split()[1] for line in lines}
-    free = int(facts["MemAvailable"]) * 1024
-    return min([free, *(left for group in _groups(root) if (left := _left(group)) is not None)])
+    return int(facts[name]) * 1024
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _groups(root: Path) -> Iterator[Path]:

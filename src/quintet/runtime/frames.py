@@ -128,8 +128,10 @@ _TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker
 _FROM_WORKER: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 _REQUEST_DECODERS = [msgspec.msgpack.Decoder(kind) for kind in REQUEST_TYPES]
 _EVENT_DECODERS = [msgspec.msgpack.Decoder(kind) for kind in EVENT_TYPES]
-WHOLE_KINDS = frozenset(EVENT_TYPES.index(kind) for kind in (events.Media, events.Prefill, events.Tokenized))
-"""Large events that come once a request, as an index into `EVENT_TYPES`."""
+WHOLE_KINDS = frozenset(
+    EVENT_TYPES.index(kind) for kind in (events.Media, events.Prefill, events.Tokenized, events.Embedding)
+)
+"""Large events that come once a request, or once for each of its inputs, as an index into `EVENT_TYPES`."""
 _EVENT_KINDS = {kind: index for index, kind in enumerate(EVENT_TYPES)}
 _ERRORS = {error.__name__: error for error in errors.all_errors()}
 

@@ -15,7 +15,7 @@ from quintet.core.requests import Request
 from quintet.runtime.lineup import Turn
 from quintet.runtime.process import Lost, WorkerProcess
 from quintet.runtime.quarantine import Quarantine, digest_of
-from quintet.runtime.supervisor import Patience, Supervisor
+from quintet.runtime.supervisor import Check, Patience, Supervisor
 
 _IDLE_LOOK_SECONDS = 0.2
 
@@ -29,11 +29,16 @@ class LocalBackend:
         patience: Patience | None = None,
         factories: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        check: Check | None = None,
     ) -> None:
-        """`factories` maps an engine to "module:function" where that isn't quintet.engines.NAME.engine:open_engine."""
+        """`factories` maps an engine to "module:function" where that isn't quintet.engines.NAME.engine:open_engine.
+
+        `check` is awaited before a model's first worker is started.
+        """
         self._patience = patience or Patience()
         self._factories = dict(factories or {})
         self._clock = clock
+        self._check = check
         self._quarantine = Quarantine()
         self._supervisors: dict[str, Supervisor] = {}
         self._leaving: dict[Supervisor, asyncio.Task[None]] = {}
@@ -131,7 +136,9 @@ class LocalBackend:
         supervisor = self._supervisors.get(model.name)
         if supervisor is None:
             factory = self._factories.get(model.engine, f"quintet.engines.{model.engine}.engine:open_engine")
-            supervisor = Supervisor(model, factory, self._patience, self._quarantine, self._clock)
+            supervisor = Supervisor(
+                model, factory, self._patience, self._quarantine, self._clock, self._check
+            )
             self._supervisors[model.name] = supervisor
         return supervisor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from quintet.core.errors import LoadFailed, NotReady, ShuttingDown
@@ -16,6 +16,9 @@ from quintet.runtime.quarantine import Quarantine
 from quintet.runtime.restarts import Restarts
 
 log = logging.getLogger(__name__)
+
+Check = Callable[[Model], Awaitable[None]]
+"""Looks at a model's files before anything loads them; raises LoadFailed."""
 
 LONGEST_RETRY_AFTER_SECONDS = 60.0
 _SECOND_LOOK_SECONDS = 0.1
@@ -52,12 +55,15 @@ class Supervisor:
         patience: Patience,
         quarantine: Quarantine,
         clock: Callable[[], float] = time.monotonic,
+        check: Check | None = None,
     ) -> None:
+        """`check` is awaited before the first worker; once it has let the model pass, never again."""
         self.model = model
         self._factory = factory
         self._patience = patience
         self._quarantine = quarantine
         self._clock = clock
+        self._check = check
         self._restarts = Restarts()
         self.lineup = Lineup(quarantine, clock)
         """Where requests under suspicion wait for their turn."""
@@ -132,7 +138,7 @@ class Supervisor:
             return
         retry_after = min(pause, LONGEST_RETRY_AFTER_SECONDS)
         if self._error is not None:
-            raise LoadFailed(self._error.message, retry_after=retry_after)
+            raise LoadFailed(self._error.message, code=self._error.code, retry_after=retry_after)
         if self._restarts.is_open(now):
             raise LoadFailed(
                 "The model's worker died too often and rests now; the server's log says why.",
@@ -173,6 +179,9 @@ class Supervisor:
         worker: WorkerProcess | None = None
         try:
             async with asyncio.timeout(self._load_seconds()):
+                if self._check is not None:
+                    await self._check(self.model)
+                    self._check = None
                 worker = await WorkerProcess.start(
                     self.model, self._factory, self._patience.prepare_seconds, self._clock
                 )

@@ -32,6 +32,7 @@ from quintet.server.endpoint import House
 from quintet.server.exchange import Exchange
 from quintet.server.front import Front
 from quintet.server.health import Health
+from quintet.server.inspection import Inspector
 from quintet.server.journal import Journal
 from quintet.server.metrics import Metrics
 from quintet.server.openapi import describe, render_page
@@ -93,19 +94,25 @@ class Gateway:
 
 def read_models(settings: Settings) -> Catalog:
     """The catalog of this server with what is installed now; raises ConfigError or CatalogError."""
-    return read_shelf(settings)[1]
+    catalog = read_shelf(settings)[1]
+    _check_default(catalog, settings)
+    return catalog
 
 
 def read_shelf(settings: Settings) -> tuple[Shelf, Catalog]:
-    """The shelf of this server, and its catalog now; raises ConfigError or CatalogError."""
+    """The shelf of this server, and its catalog now, whose default model may be still to be pulled: CatalogError."""
     folder = settings.home / MODELS_FOLDER
     read = read_catalog([folder] if folder.is_dir() else [], with_echo=settings.echo.enabled)
     shelf = Shelf(read.models, settings.home, lambda models: _name_models(models, settings), settings.aliases)
-    catalog = shelf.read()
+    return shelf, shelf.read()
+
+
+def _check_default(catalog: Catalog, settings: Settings) -> None:
     if settings.default_model not in catalog:
         names = ", ".join(sorted(model.name for model in catalog.models if model.is_installed))
-        raise ConfigError(f"default_model: there is no such model in the catalog. Installed are: {names}")
-    return shelf, catalog
+        raise ConfigError(
+            f"default_model: there is no such model in the catalog. Installed are: {names}; `quintet pull` gets others."
+        )
 
 
 def _name_models(models: Iterable[Model], settings: Settings) -> Catalog:
@@ -134,6 +141,7 @@ def _adjust(model: Model, settings: Settings) -> Model:
 def build(settings: Settings, store: KeyStore, logger: Logger) -> Gateway:
     """Put a server together; raises ConfigError or CatalogError."""
     shelf, catalog = read_shelf(settings)
+    _check_default(catalog, settings)
     metrics = Metrics(catalog.by_name)
     journal = Journal(logger, metrics)
     service = _make_service(settings, catalog, Meter(journal.take))
@@ -185,7 +193,7 @@ def _make_service(settings: Settings, catalog: Catalog, meter: Meter) -> Service
         progress_seconds=max(usual.progress_seconds, first, deadlines.idle_seconds),
         prepare_seconds=min(usual.prepare_seconds, first * 2 / 3),
     )
-    backend = LocalBackend(patience=patience, factories=ENGINES)
+    backend = LocalBackend(patience=patience, factories=ENGINES, check=Inspector(settings.home).check)
     return Service(catalog, backend, Admission(), meter, deadlines)
 
 

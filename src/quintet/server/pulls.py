@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from quintet.core.errors import LoadFailed, Overloaded, QuintetError, ShuttingDown
+from quintet.core.errors import Conflict, LoadFailed, Overloaded, QuintetError, ShuttingDown
 from quintet.core.events import Progress
 from quintet.weights.order import Order
 from quintet.weights.progress import Advanced, Ended, Failed, decode_line, error_of
@@ -92,10 +92,14 @@ class Pulls:
         return name in self._tasks
 
     def start(self, order: Order) -> PullState:
-        """Pull a model; whoever asks again while it is pulled gets the same pull. Raises Overloaded."""
+        """Pull a model; whoever asks again while it is pulled gets the same pull. Raises Overloaded or Conflict."""
         if self._closing:
             raise ShuttingDown("The server is going down; pull again in a moment.", retry_after=5)
         if order.name in self._tasks:
+            if self._states[order.name].order != order:
+                raise Conflict(
+                    f"{order.name} is being pulled at another revision, precision or source. Wait until that is over."
+                )
             return self._states[order.name]
         if len(self._tasks) >= AT_ONCE:
             raise Overloaded(

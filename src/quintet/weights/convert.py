@@ -107,12 +107,13 @@ def check_source(source: Path) -> None:
 def check_room(source: Path, target: Path, precision: str) -> None:
     """Raise LoadFailed if the child would need more memory than is free, InsufficientStorage for the disk."""
     loaded = loaded_bytes(source, precision)
-    needed, free = BASE_BYTES + int(loaded * MEMORY_FACTOR), free_memory_bytes()
+    needed, free = memory_needed(loaded), free_memory_bytes()
     if needed > free:
         raise LoadFailed(
             f"Converting this model to {precision} needs about {gigabytes(needed)} of memory, and "
             f"{gigabytes(free)} are free. Free some, convert it on a larger machine and pull the directory, or pull "
             "a repository that has it as OpenVINO IR.",
+            code="insufficient_memory",
             facts={"needed_bytes": needed, "free_bytes": free},
         )
     wanted, left = int(loaded * DISK_FACTOR), shutil.disk_usage(_existing(target)).free
@@ -122,6 +123,11 @@ def check_room(source: Path, target: Path, precision: str) -> None:
             f"{gigabytes(left)} are free. Free some, or set QUINTET_HOME to a larger disk.",
             facts={"needed_bytes": wanted, "free_bytes": left},
         )
+
+
+def memory_needed(loaded: int) -> int:
+    """About the most memory that converting takes, for so many bytes of loaded tensors."""
+    return BASE_BYTES + int(loaded * MEMORY_FACTOR)
 
 
 def loaded_bytes(source: Path, precision: str) -> int:

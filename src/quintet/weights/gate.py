@@ -25,6 +25,7 @@ from quintet.weights.names import Kind, is_index, kind_of, max_bytes
 from quintet.weights.openvino_ir import read_network
 from quintet.weights.refusal import GateRefused
 from quintet.weights.safetensors import Header, check_index, read_header
+from quintet.weights.sizes import show_bytes
 from quintet.weights.tree import Entry, Tree
 
 _AGAIN = "Download the file again, or take the model from another source."
@@ -99,8 +100,8 @@ class _Case:
         if memory_bytes is not None and tensor_bytes > memory_bytes:
             raise GateRefused(
                 ".",
-                f"The weights take {_gigabytes(tensor_bytes)} of memory and {_gigabytes(memory_bytes)} are there "
-                f"for them ({tensor_bytes:,} and {memory_bytes:,} bytes).",
+                f"The weights take {show_bytes(tensor_bytes)} of memory, and {show_bytes(memory_bytes)} are there "
+                "for them.",
                 "Choose a smaller model or precision, or free memory.",
             )
         return Inspection(
@@ -199,14 +200,10 @@ def _check_sentencepiece(name: str, data: bytes) -> None:
         _check_text(name, data)
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.2f} GB"
-
-
 def main(arguments: Sequence[str]) -> int:
     """`python -m quintet.weights.gate DIRECTORY [MEMORY_BYTES]`: the findings as JSON, or the refusal and status 1.
 
-    For whoever must not pay the memory that large vocabularies take while they are judged.
+    For whoever must not pay the memory that large vocabularies take while they are judged, such as a server.
     """
     directory, *memory = arguments
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -35,8 +36,8 @@ from quintet.core.errors import (
     QuintetError,
 )
 from quintet.weights.manifest import hash_file
-from quintet.weights.paths import parts_of
-from quintet.weights.refusal import GateRefused
+from quintet.weights.paths import is_digest, parts_of, safe_path
+from quintet.weights.refusal import GateRefused, printable
 
 Advance = Callable[[int], None]
 """Is told how many bytes more are here; fewer if negative. Called from several threads."""
@@ -45,6 +46,7 @@ PART = ".part"
 """Ends the name of a file that is not whole yet."""
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_PAUSE_SECONDS = 60.0
+_GIT_ID = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ def look(repo: str, revision: str) -> Snapshot:
         if isinstance(error, errors.HFValidationError):
             raise _explain(error, repo, revision) from error
         raise NotReady(
-            f"What answers at {HfApi().endpoint} does not speak as a hub does. Check HF_ENDPOINT.",
+            f"What answers at {_endpoint()} does not speak as a hub does. Check HF_ENDPOINT.",
             code="hub_failed",
         ) from error
     except Exception as error:
@@ -101,17 +103,27 @@ def look(repo: str, revision: str) -> Snapshot:
         except GateRefused as refusal:
             raise LoadFailed(f"{repo} is refused. {refusal}", code="model_refused") from None
         large = sibling.lfs
-        files.append(
-            RemoteFile(
-                name=sibling.rfilename,
-                size=(large.size if large else sibling.size) or 0,
-                sha256=large.sha256 if large else "",
-                git_sha1="" if large else sibling.blob_id or "",
-            )
+        file = RemoteFile(
+            name=sibling.rfilename,
+            size=(large.size if large else sibling.size) or 0,
+            sha256=large.sha256 if large else "",
+            git_sha1="" if large else sibling.blob_id or "",
         )
+        if not (is_digest(file.sha256) or _GIT_ID.fullmatch(file.git_sha1)):
+            raise _vague(f"the hash of {file.name}")
+        files.append(file)
     card = info.card_data
     licence = str(card.get("license") or "") if card is not None else ""
-    return Snapshot(repo=repo, commit=info.sha or revision, files=tuple(files), licence=licence)
+    if not _GIT_ID.fullmatch(info.sha or ""):
+        raise _vague(f"which commit {revision} is")
+    return Snapshot(repo=repo, commit=info.sha or "", files=tuple(files), licence=licence)
+
+
+def _vague(what: str) -> NotReady:
+    return NotReady(
+        f"The hub at {_endpoint()} does not say {what}, so nothing from it can be verified. Check HF_ENDPOINT.",
+        code="hub_failed",
+    )
 
 
 class Download:
@@ -152,7 +164,7 @@ class Download:
                 connection.shutdown(socket.SHUT_RDWR)  # wakes the reader, which close() would not
 
     def _bring(self, file: RemoteFile, name: str) -> str:
-        target = self._folder / name
+        target = safe_path(self._folder, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(target.name + PART)
         try:
@@ -181,6 +193,8 @@ class Download:
             except (httpx.TransportError, _Busy) as failure:
                 error = failure
             here = part.stat().st_size if part.exists() else 0
+            if error is None and here <= before:
+                return  # the hub has no more, whatever it said; `_accept` refuses that
             idle = 0 if error is None or here > before else idle + 1
             if idle >= self._patience.tries and error is not None:
                 raise error
@@ -197,13 +211,13 @@ class Download:
         with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
             if response.status_code in _BUSY:
                 raise _Busy(response)
+            if here and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return
             is_rest = response.status_code == httpx.codes.PARTIAL_CONTENT
-            if here and not is_rest:  # it begins anew, or what is here is longer than the file
+            if here and not is_rest:  # it begins anew
                 part.unlink()
                 self._advance(-here)
                 here = 0
-            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return
             hf_raise_for_status(response)
             with part.open("ab" if is_rest else "wb") as target, self._interruptible(response):
                 for piece in response.iter_bytes():
@@ -256,9 +270,14 @@ class _Busy(Exception):
         self.pause_seconds = min(float(after), _LONGEST_PAUSE_SECONDS) if after.isdigit() else 0.0
 
 
+def _endpoint() -> str:
+    """The hub's address for people: without the password it may hold."""
+    return re.sub(r"(?<=//)[^/@]*@", "", HfApi().endpoint)
+
+
 def _explain(error: Exception, repo: str, revision: str) -> QuintetError:
     """Any failure on the way as one line that says what to do next."""
-    endpoint = HfApi().endpoint
+    endpoint = _endpoint()
     token = (
         f"Make a token at {endpoint}/settings/tokens and give it as HF_TOKEN (or run `hf auth login`)"
         if get_token() is None
@@ -279,7 +298,7 @@ def _explain(error: Exception, repo: str, revision: str) -> QuintetError:
             )
         case errors.RevisionNotFoundError():
             return NotFound(
-                f"{repo} has no branch, tag or commit {revision}; {endpoint}/{repo}/commits lists them.",
+                f"{repo} has no branch, tag or commit {printable(revision)}; {endpoint}/{repo}/commits lists them.",
                 code="revision_not_found",
             )
         case errors.HFValidationError():
@@ -289,6 +308,11 @@ def _explain(error: Exception, repo: str, revision: str) -> QuintetError:
                 "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so nothing is pulled from the hub. Unset it, or "
                 "pull from a directory: quintet pull ./FOLDER",
                 code="offline",
+            )
+        case httpx.InvalidURL():
+            return NotReady(
+                "HF_ENDPOINT is no address of a hub. Write it as https://HOST or https://HOST:PORT, or unset it.",
+                code="hub_failed",
             )
         case errors.HfHubHTTPError():
             return _explain_status(error.response.status_code, endpoint)

@@ -48,6 +48,10 @@ class Library:
         """Where a pull of this model keeps what is not whole yet."""
         return self.root / STAGING / _folder_name(name)
 
+    def _aside(self, name: str, ending: str) -> Path:
+        """Where something lies beside a model's staging; begins with a dot, which no model's name does."""
+        return self.root / STAGING / f".{_folder_name(name)}{ending}"
+
     def installed(self) -> list[Installed]:
         """Every model whose manifest can be read, by name."""
         found = []
@@ -80,16 +84,16 @@ class Library:
 
     def remove(self, name: str) -> int:
         """Remove the model and what an unfinished pull left of it; returns the bytes freed."""
-        folder, staging = self.folder(name), self.staging(name)
-        if self._is_anothers(name) or not (folder.exists() or staging.exists()):
+        folder, staging, gone = self.folder(name), self.staging(name), self._aside(name, _OLD)
+        if self._is_anothers(name) or not any(path.exists() for path in (folder, staging, gone)):
             raise _not_installed(name)
         with self.locked(name, wait=False):
-            freed = _tree_bytes(folder) + _tree_bytes(staging)
-            gone = staging.with_name(staging.name + _OLD)
+            freed = sum(_tree_bytes(path) for path in (folder, staging, gone))
             if folder.exists():
                 gone.parent.mkdir(parents=True, exist_ok=True)
                 shutil.rmtree(gone, ignore_errors=True)
                 folder.rename(gone)  # at once, so that nobody meets half a model
+                (gone / FILE_NAME).unlink(missing_ok=True)  # from here on `recover` leaves it
             for path in (gone, staging):
                 shutil.rmtree(path, ignore_errors=True)
         return freed
@@ -103,8 +107,7 @@ class Library:
 
     def replace(self, name: str, new: Path) -> Path:
         """Put a complete folder where the model is found, in place of an older one."""
-        folder, staging = self.folder(name), self.staging(name)
-        old = staging.with_name(staging.name + _OLD)
+        folder, old = self.folder(name), self._aside(name, _OLD)
         if folder.exists():
             shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
@@ -115,17 +118,15 @@ class Library:
 
     def recover(self, name: str) -> None:
         """Bring back the old model if a replacement was killed between its two renames. Under the lock."""
-        folder, staging = self.folder(name), self.staging(name)
-        old = staging.with_name(staging.name + _OLD)
+        folder, old = self.folder(name), self._aside(name, _OLD)
         if old.is_dir() and not folder.exists() and (old / FILE_NAME).is_file():
             old.rename(folder)
 
     @contextmanager
     def locked(self, name: str, *, wait: bool, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
         """Nobody else changes this model meanwhile; without waiting, raises Conflict if somebody does."""
-        staging = self.staging(name)
-        staging.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = staging.with_name(staging.name + _LOCK)
+        path = self._aside(name, _LOCK)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             try:

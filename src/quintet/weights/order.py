@@ -12,6 +12,7 @@ import msgspec
 from quintet.core.errors import InvalidRequest, ModelNotFound
 from quintet.core.models import Model, Source
 from quintet.weights.paths import is_hub_id
+from quintet.weights.refusal import printable
 
 Precision = Literal["int8", "int4", "fp16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -71,8 +72,8 @@ def make_order(
         near = nearest(word)
         hint = f" The nearest names: {', '.join(near)}." if near else ""
         raise ModelNotFound(
-            f"There is no model {word} in the catalog.{hint} `quintet models list --all` shows all; for any other "
-            "model of the hub write owner/name, for a directory ./FOLDER.",
+            f"There is no model {printable(word)} in the catalog.{hint} `quintet models list --all` shows all; for any "
+            "other model of the hub write owner/name, for a directory ./FOLDER.",
             param="model",
         )
     return Order(name=repo, repo=repo, revision=revision or "main", precision=precision)
@@ -81,13 +82,20 @@ def make_order(
 def _from_directory(word: str, find: Callable[[str], Model | None], precision: str) -> Order:
     path = Path(word).expanduser().absolute()
     if not path.is_dir():
-        raise InvalidRequest(f"There is no directory {word}.", param="model")
+        raise InvalidRequest(f"There is no directory {printable(word)}.", param="model")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name).lstrip("._-")
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{word} can't become a model's name; rename it to letters, digits and . _ -", param="model"
+            f"{printable(word)} can't become a model's name; rename it to letters, digits and . _ -",
+            param="model",
         )
-    return Order(name=name, directory=str(path), precision=precision, model=find(name))
+    model = find(name)
+    if model is not None and model.is_installed:
+        raise InvalidRequest(
+            f"{name} is a name of {model.name}, which lies on this machine already. Rename the directory.",
+            param="model",
+        )
+    return Order(name=name, directory=str(path), precision=precision, model=model)
 
 
 def _from_catalog(model: Model, revision: str, precision: str, number: int | None) -> Order:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from pathlib import Path
-
 from quintet.core.errors import InsufficientStorage, LoadFailed, Unsupported
 from quintet.core.models import Task
 from quintet.weights import convert
@@ -13,24 +9,16 @@ from quintet.weights.sizes import show_bytes
 
 SPARE = 1.1
 """So many times its size must be free on the disk."""
-BYTES_PER_WEIGHT = {"int8": 1.0, "int4": 0.6, "fp16": 2.0}
-STORED_BYTES_PER_WEIGHT = 2.0
-"""As most safetensors are stored: float16 and bfloat16."""
 
 
-def converted_bytes(source_bytes: int, precision: str) -> int:
-    """About what the converted model takes on the disk."""
-    return int(source_bytes * BYTES_PER_WEIGHT[precision] / STORED_BYTES_PER_WEIGHT)
-
-
-def check_disk(name: str, missing: int, converted: int, free: int) -> None:
-    """Raise InsufficientStorage unless what is missing and what it is converted to fit, with a tenth to spare."""
-    needed = int((missing + converted) * SPARE)
+def check_disk(name: str, missing: int, free: int, *, converting: int = 0) -> None:
+    """Raise InsufficientStorage unless what is missing fits, with a tenth to spare, and then the `converting` of it."""
+    needed = int(missing * SPARE) + converting
     if needed <= free:
         return
-    also = f" and {show_bytes(converted)} for the converted model" if converted else ""
+    also = f", {show_bytes(converting)} to convert it" if converting else ""
     raise InsufficientStorage(
-        f"{name} needs {show_bytes(needed)} of disk ({show_bytes(missing)} to bring{also}, and a tenth to spare), but "
+        f"{name} needs {show_bytes(needed)} of disk ({show_bytes(missing)} to bring with a tenth to spare{also}), but "
         f"only {show_bytes(free)} are free. Free some space, or set QUINTET_HOME to a larger disk.",
         facts={"needed": needed, "free": free},
     )
@@ -47,8 +35,8 @@ def check_memory(name: str, weights: int, memory: int) -> None:
         )
 
 
-def check_conversion(name: str, task: Task) -> None:
-    """Raise Unsupported or LoadFailed if safetensors for this task can't be converted here."""
+def check_conversion(name: str, task: Task, weights: int, memory: int) -> None:
+    """Raise Unsupported or LoadFailed if so many bytes of safetensors for this task can never be converted here."""
     if task not in convert.TASKS:
         raise Unsupported(
             f"{name} is a model for {task} stored as safetensors, and Quintet converts those for "
@@ -57,11 +45,11 @@ def check_conversion(name: str, task: Task) -> None:
             param="model",
         )
     convert.check_tools()
-
-
-def machine_memory_bytes() -> int:
-    """The memory that this machine has, or that its control group may use."""
-    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError, ValueError):
-        found = min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return found
+    needed = convert.memory_needed(weights)
+    if needed > memory:
+        raise LoadFailed(
+            f"Converting {name} needs about {show_bytes(needed)} of memory, but this machine has {show_bytes(memory)}. "
+            "Convert it on a larger machine and pull the directory, or pull a repository that has it as OpenVINO IR.",
+            code="insufficient_memory",
+            facts={"needed": needed, "memory": memory},
+        )

@@ -12,7 +12,7 @@ from quintet.core.errors import QuintetError
 from quintet.core.events import Progress
 
 Report = Callable[[Progress], None]
-"""Is told how far a pull is; stages are look, download, check, convert and install, units are bytes or percent."""
+"""Is told how far a pull is; stages are look, wait, download, copy, check, convert and install, in bytes or steps."""
 
 INTERVAL_SECONDS = 0.2
 

@@ -11,15 +11,16 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from quintet.core.errors import Conflict, InsufficientStorage, InvalidRequest, LoadFailed, QuintetError
 from quintet.core.events import Progress
+from quintet.core.machine import memory_bytes as memory_here
 from quintet.core.models import Task
 from quintet.weights import gate
-from quintet.weights.convert import convert
+from quintet.weights.convert import DISK_FACTOR, convert
 from quintet.weights.disarm import disarm
 from quintet.weights.facts import ENGINES, find_format, find_task
 from quintet.weights.hub import PART, Download, Patience, Snapshot, look
@@ -28,13 +29,7 @@ from quintet.weights.library import Installed, Library, sync
 from quintet.weights.manifest import Manifest, read_manifest, record_files, write_manifest
 from quintet.weights.names import wanted as names_of_model
 from quintet.weights.order import Order, needs_conversion
-from quintet.weights.preflight import (
-    check_conversion,
-    check_disk,
-    check_memory,
-    converted_bytes,
-    machine_memory_bytes,
-)
+from quintet.weights.preflight import check_conversion, check_disk, check_memory
 from quintet.weights.progress import Counter, Report
 from quintet.weights.refusal import GateRefused
 
@@ -70,7 +65,7 @@ class Pull:
         self._order = order
         self._report = report
         self._patience = patience or Patience()
-        self._memory_bytes = memory_bytes if memory_bytes is not None else machine_memory_bytes()
+        self._memory_bytes = memory_bytes if memory_bytes is not None else memory_here()
         self._staging = library.staging(order.name)
         self._source = self._staging / "source"
         self._digests: dict[str, str] = {}
@@ -81,11 +76,12 @@ class Pull:
         try:
             with self._library.locked(name, wait=True, on_wait=lambda: self._report(Progress("wait", 0, 1))):
                 self._library.recover(name)
-                return self._install()
-        except GateRefused as refusal:
-            # The hub sends the same again, so nothing of it is worth keeping.
-            shutil.rmtree(self._staging, ignore_errors=True)
-            raise LoadFailed(f"{name} is refused. {refusal}", code="model_refused") from None
+                try:
+                    return self._install()
+                except GateRefused as refusal:
+                    # The hub sends the same again, so nothing of it is worth keeping.
+                    shutil.rmtree(self._staging, ignore_errors=True)
+                    raise LoadFailed(f"{name} is refused. {refusal}", code="model_refused") from None
         except OSError as error:
             raise _explain(error) from error
 
@@ -143,15 +139,15 @@ class Pull:
 
     def _check(self, format: str, task: Task, sizes: Mapping[str, int], here: int) -> None:
         """Everything that can be known before the files are here; `here` is what an earlier pull has brought."""
-        name, total = self._order.name, sum(sizes.values())
-        converted = 0
+        name, converting = self._order.name, 0
+        weights = sum(size for file, size in sizes.items() if file.endswith((".bin", ".safetensors")))
         if self._converts(format, task):
-            check_conversion(name, task)
-            converted = converted_bytes(total, self._order.precision or DEFAULT_PRECISION)
+            check_conversion(name, task, weights, self._memory_bytes)
+            converting = int(weights * DISK_FACTOR)
         else:
-            weights = sum(size for file, size in sizes.items() if file.endswith((".bin", ".safetensors")))
             check_memory(name, weights, self._memory_bytes)
-        check_disk(name, total - here, converted, shutil.disk_usage(self._staging).free)
+        free = shutil.disk_usage(self._staging).free
+        check_disk(name, sum(sizes.values()) - here, free, converting=converting)
 
     def _converts(self, format: str, task: Task) -> bool:
         return needs_conversion(format, self._engine(task))
@@ -159,14 +155,17 @@ class Pull:
     def _engine(self, task: Task) -> str:
         return self._order.model.engine if self._order.model else ENGINES[task]
 
-    def _keep_only(self, commit: str) -> None:
-        """Keep what an earlier pull of this commit has brought; remove everything else."""
+    def _keep_only(self, commit: str, names: Collection[str]) -> None:
+        """Keep what an earlier pull of this commit has brought of these files; remove everything else."""
         mark = self._staging / "commit"
         wanted = f"{self._order.repo} {commit} {self._order.subfolder}"
         if not mark.is_file() or mark.read_text("utf-8") != wanted:
             shutil.rmtree(self._staging, ignore_errors=True)
             self._source.mkdir(parents=True)
             mark.write_text(wanted, "utf-8")
+        for path in list(self._source.rglob("*")):
+            if path.is_file() and path.relative_to(self._source).as_posix().removesuffix(PART) not in names:
+                path.unlink()
 
     def _download(self, snapshot: Snapshot) -> Task:
         """Bring the files of a repository; returns what the model is for."""
@@ -174,7 +173,7 @@ class Pull:
         named = {file.name[len(prefix) :]: file for file in snapshot.files if file.name.startswith(prefix)}
         format = self._format(list(named))
         files = {name: named[name] for name in names_of_model(list(named), format)}
-        self._keep_only(snapshot.commit)
+        self._keep_only(snapshot.commit, files)
 
         def bring_config() -> Path:
             first = Download(snapshot, self._source, lambda _: None, self._patience)

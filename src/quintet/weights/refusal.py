@@ -9,11 +9,12 @@ class GateRefused(Exception):
     """Model files that are not loaded; the message is safe to show and holds nothing of a file's content."""
 
     def __init__(self, file: str, rule: str, next_step: str) -> None:
-        """`file` is relative to the model's directory; both sentences end with their full stop."""
+        """`file` is relative to the model's directory, "." = all of it; both sentences end with their full stop."""
         self.file = printable(file) or "."
         self.rule = rule
         self.next_step = next_step
-        super().__init__(f"{self.file}: {rule} {next_step}")
+        place = "" if self.file == "." else f"{self.file}: "
+        super().__init__(f"{place}{rule} {next_step}")
 
 
 def printable(name: str) -> str:

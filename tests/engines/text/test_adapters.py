@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quintet.core.errors import InvalidRequest, ModelNotFound
+from quintet.core.errors import InvalidRequest, ModelNotFound, Overloaded
 from quintet.engines.text import adapters as room
 from quintet.engines.text.engine import open_engine
 from tests.conftest import TinyModel
@@ -73,6 +73,25 @@ def test_more_adapters_than_places_take_turns(
             merged[like], prompt, 6
         )
     assert len(driver.engine._adapters.slots) == 2
+
+
+def test_an_adapter_in_use_stays_until_its_last_user_leaves(
+    driver: Driver, folder: Path, merged: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "MAX_LOADED", 2)
+    shutil.copytree(folder / "some", folder / "third")
+    prompt = ids(33, seed=5)
+    users = [driver.submit(ask(prompt, 100, adapter=name)) for name in ("all", "some", "some")]
+    driver.step()
+    waiting = driver.engine.prepare(ask(prompt, 6, adapter="third"))
+    for gone in users[1:]:
+        with pytest.raises(Overloaded):
+            driver.engine.submit(-1, waiting)
+        driver.engine.cancel(gone)
+    assert ids_of(driver.run(ask(prompt, 6, adapter="third"))[0].choices[0]) == greedy(
+        merged["some"], prompt, 6
+    )
+    assert ids_of(driver.outcome(users[0]).choices[0])[:6] == greedy(merged["all"], prompt, 6)
 
 
 def test_unknown_adapters_are_named_with_those_there_are(driver: Driver) -> None:

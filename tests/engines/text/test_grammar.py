@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quintet.core.requests import Detail, Grammar, Sampling
-from quintet.engines.text.grammar import Grammars
+from quintet.engines.text.grammar import Grammars, token_rule
 from tests.engines.text.asking import ask, ids, ids_of, only
 from tests.engines.text.conftest import Driver, Open
 
@@ -232,7 +232,7 @@ def test_guides_of_one_blueprint_are_independent(shared: Driver, grammars: Gramm
 
 
 def test_special_tokens_can_be_asked_for_in_lark(shared: Driver, grammars: Grammars) -> None:
-    guide = grammars.compile_lark('start: <[1]> "a" <[0]>', "tools").start(293)
+    guide = grammars.compile_lark(f'start: {token_rule(1)} "a" {token_rule(0)}', "tools").start(293)
     for id in (1, shared.engine._vocabulary.encode("a", add_special_tokens=False)[0], 0):
         assert guide.few is not None
         assert guide.few.tolist() == [id]

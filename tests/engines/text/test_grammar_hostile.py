@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -57,6 +59,9 @@ HOSTILE_SCHEMAS: dict[str, Any] = {
         "x-guidance": {"lenient": True, "whitespace_pattern": "(.*){1,1000}"},
     },
     "intersections": {"allOf": [{"type": "string", "pattern": f"a{i}"} for i in range(800)]},
+    "intersections that look like tokens": {
+        "allOf": [{"type": "string", "pattern": f"<[{i}]>"} for i in range(800)]
+    },
     "divisors": {"allOf": [{"multipleOf": n, "type": "integer"} for n in (2, 3, 5, 7, 11, 13, 17, 19, 23)]},
     "memory": {"allOf": [{"type": "string", "pattern": f"^(a|b)*a(a|b){{{n}}}$"} for n in range(10, 30)]},
     "large divisor": {"type": "integer", "multipleOf": 10**9 + 7},
@@ -219,6 +224,19 @@ def test_what_was_refused_is_not_tried_again(shared: Driver) -> None:
     messages += [prepare(shared, slow) for _ in range(10)]
     assert time.monotonic() - begin < 0.5
     assert len(set(messages)) == 1
+
+
+def test_a_refusal_that_is_kept_keeps_nothing_of_its_request(grammars: Grammars) -> None:
+    def refused() -> weakref.ref[threading.Event]:
+        request = threading.Event()  # whatever the caller holds, such as a long prompt
+        with pytest.raises(InvalidRequest):
+            grammars.compile(regex("(?=kept)"))
+        return weakref.ref(request)
+
+    request = refused()
+    gc.collect()
+    assert request() is None
+    assert any(isinstance(found, InvalidRequest) for found, _ in grammars._cache.values())
 
 
 def test_the_cache_is_bounded_by_number_and_by_size(

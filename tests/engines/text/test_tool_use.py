@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from quintet.core.content import ToolCall
@@ -18,8 +19,15 @@ from quintet.engines.text.engine import TextEngine, open_engine
 from tests.conftest import TinyModel
 from tests.engines.text.asking import model_of
 from tests.engines.text.conftest import Driver
-from tests.support.tools import ASKED, MISTRAL, NEW_MISTRAL, QWEN, SWITCH, TALK, TEMPLATES, TOOLS, with_room
+from tests.support.tools import ASKED, MISTRAL, NEW_MISTRAL, QWEN, SWITCH, TALK, TEMPLATES, TOOLS
 
+BEGUN = {
+    TEMPLATES["hermes"]: ("So: <tool_call>", "\n"),
+    TEMPLATES["llama3"]: ("{", '"'),
+    TEMPLATES["mistral"]: ("So: [TOOL_CALLS]", " ["),
+    TEMPLATES["mistral, newer"]: ("So: [TOOL_CALLS]", "sn"),
+}
+"""The beginning of a call, and what can follow."""
 FREE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 
@@ -53,16 +61,10 @@ def check_call(call: ToolCall) -> None:
 
 
 @pytest.fixture(scope="module")
-def roomy(tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    """The tiny model with room for tools, which take many of its short tokens."""
-    return TinyModel(tiny.reference, with_room(tiny.directory, tmp_path_factory.mktemp("roomy") / "ir"))
-
-
-@pytest.fixture(scope="module")
-def marked(roomy: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+def marked(tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     """The tiny model whose tokens for two words are special tokens: [TOOL_CALLS] and [ARGS]."""
     directory = tmp_path_factory.mktemp("marked") / "ir"
-    shutil.copytree(roomy.directory, directory)
+    shutil.copytree(tiny.directory, directory)
     described = json.loads((directory / "tokenizer.json").read_text())
     vocabulary = described["model"]["vocab"]
     for word, marker in (("circle", "[TOOL_CALLS]"), ("three", "[ARGS]")):
@@ -71,7 +73,7 @@ def marked(roomy: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> TinyMo
     merges = [merge if isinstance(merge, list) else merge.split() for merge in described["model"]["merges"]]
     described["model"]["merges"] = [merge for merge in merges if "".join(merge) in vocabulary]
     (directory / "tokenizer.json").write_text(json.dumps(described))
-    return TinyModel(roomy.reference, directory)
+    return TinyModel(tiny.reference, directory)
 
 
 def drive(tiny: TinyModel, **more: Any) -> Iterator[Driver]:
@@ -82,9 +84,9 @@ def drive(tiny: TinyModel, **more: Any) -> Iterator[Driver]:
 
 
 @pytest.fixture(scope="module", params=TEMPLATES)
-def driver(request: pytest.FixtureRequest, roomy: TinyModel) -> Iterator[Driver]:
+def driver(request: pytest.FixtureRequest, tiny: TinyModel) -> Iterator[Driver]:
     """The tiny model with the chat template of each format."""
-    yield from drive(roomy, chat_template=TEMPLATES[request.param])
+    yield from drive(tiny, chat_template=TEMPLATES[request.param])
 
 
 @pytest.fixture(scope="module", params=["mistral", "mistral, newer"])
@@ -185,6 +187,14 @@ def test_strict_tools_bind_only_the_calls(driver: Driver) -> None:
     blueprint = toolbox.blueprint(ask(ToolUse(tools=strict)), driver.engine._grammars)
     assert blueprint is not None
     assert toolbox.blueprint(ask(ToolUse(tools=TOOLS)), driver.engine._grammars) is None
+    begun, next_bytes = BEGUN[toolbox._template.tool_source]
+    vocabulary = driver.engine._vocabulary
+    guide = blueprint.start(vocabulary.size)
+    for id in vocabulary.encode(begun, add_special_tokens=False):
+        guide.take(id)
+    assert {vocabulary.raw(int(id))[:1].decode() for id in np.flatnonzero(~guide.forbidden)} == set(
+        next_bytes
+    )
 
 
 def test_an_answer_of_a_given_shape_beside_tools(driver: Driver) -> None:
@@ -232,11 +242,11 @@ def test_a_template_without_tools_is_refused(tiny: TinyModel) -> None:
     assert prepare(ask(ToolUse(tools=TOOLS, choice="none"))).ids == prepare(ask(None)).ids
 
 
-def test_an_unknown_way_of_writing_calls_is_refused(roomy: TinyModel) -> None:
-    (driver,) = drive_once(roomy, chat_template=FREE + "{{ tools }}<tool_call><function=")
+def test_an_unknown_way_of_writing_calls_is_refused(tiny: TinyModel) -> None:
+    (driver,) = drive_once(tiny, chat_template=FREE + "{{ tools }}<tool_call><function=")
     with pytest.raises(Unsupported, match="tool_format"):
         driver.engine.prepare(ask(ToolUse(tools=TOOLS)))
-    (named,) = drive_once(roomy, chat_template=FREE + "{{ tools }}", tool_format="hermes")
+    (named,) = drive_once(tiny, chat_template=FREE + "{{ tools }}", tool_format="hermes")
     named.engine.prepare(ask(ToolUse(tools=TOOLS)))
 
 
@@ -251,13 +261,13 @@ def drive_once(tiny: TinyModel, **more: Any) -> list[Driver]:
 
 
 @pytest.mark.parametrize("source", [QWEN, MISTRAL, NEW_MISTRAL])
-def test_schemas_with_definitions_of_their_own(source: str, roomy: TinyModel) -> None:
+def test_schemas_with_definitions_of_their_own(source: str, tiny: TinyModel) -> None:
     schema = {
         "$defs": {"Lamp": {"enum": ["red", "blue"]}},
         "properties": {"lamp": {"$ref": "#/$defs/Lamp"}, "on": {"type": "boolean"}},
         "required": ["lamp", "on"],
         "additionalProperties": False,
     }
-    for driver in drive(roomy, chat_template=source):
+    for driver in drive(tiny, chat_template=source):
         (call,) = only(driver, ask(must(replace(SWITCH, parameters=json.dumps(schema))))).tool_calls
         check_call(call)

@@ -8,6 +8,7 @@ import pytest
 from quintet.core.models import Model
 from quintet.engines.upstream import open_engine
 from tests.engines.upstream.foreign import Foreign
+from tests.engines.upstream.tiny_gguf import write_gguf
 
 SERVER = Path(__file__).with_name("llama_server.py")
 
@@ -15,10 +16,6 @@ SERVER = Path(__file__).with_name("llama_server.py")
 @pytest.fixture(scope="package")
 def gguf_file(tmp_path_factory):
     """The tiny model on disk."""
-    pytest.importorskip("xllamacpp")
-    pytest.importorskip("gguf")
-    from tests.engines.upstream.tiny_gguf import write_gguf
-
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     write_gguf(path)
     return path

@@ -33,6 +33,9 @@ class Foreign:
         self.headers = []
         self.paths = []
         self.healthy = True
+        self.dripping = False
+        """Its list of models comes a byte at a time and never ends."""
+        self.over = threading.Event()
         self.metrics_text = ""
         self.listing = {"object": "list", "data": [{"id": "theirs", "owned_by": owner}]}
         self.gone = threading.Event()
@@ -49,6 +52,8 @@ class Foreign:
                 outer.headers.append(dict(self.headers))
                 if self.path == "/metrics":
                     reply(self, 200, outer.metrics_text.encode())
+                elif outer.dripping:
+                    drip(self, outer)
                 elif outer.healthy:
                     reply(self, 200, json.dumps(outer.listing).encode())
                 else:
@@ -77,6 +82,7 @@ class Foreign:
         return self
 
     def __exit__(self, *_):
+        self.over.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
@@ -112,6 +118,17 @@ def stream(handler, *pieces):
     for piece in pieces:
         handler.wfile.write(piece)
         handler.wfile.flush()
+
+
+def drip(handler, foreign):
+    handler.close_connection = True
+    handler.send_response(200)
+    handler.send_header("content-length", "1000000")
+    handler.end_headers()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        while not foreign.over.wait(0.02):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
 
 
 def until_gone(handler, foreign, piece):

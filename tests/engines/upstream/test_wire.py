@@ -242,6 +242,8 @@ def test_embeddings_are_unit_vectors_in_order(foreign):
             {"data": data[:1]},
             {"data": [data[0], data[0]]},
             {"data": [{"index": 0}, data[0]]},
+            {"data": [data[0], {"index": 0, "embedding": [1]}]},
+            {"data": [data[0], {"index": 0, "embedding": ["nan", 1, 1]}]},
         ):
             foreign.replies(200, wrong)
             with pytest.raises(EngineFailed):

@@ -80,8 +80,11 @@ class Adapters:
         digest = hashlib.blake2b((directory / WEIGHTS).read_bytes(), digest_size=16).hexdigest()
         return Adapter(name, pairs, digest)
 
-    def acquire(self, adapter: Adapter, request: Any) -> None:
-        """One more user of an adapter; puts it into the graph if it isn't there. Raises Overloaded."""
+    def acquire(self, adapter: Adapter, request: Any) -> Adapter:
+        """One more user of an adapter; puts it into the graph if it isn't there. Raises Overloaded.
+
+        Returns the one that is in the graph: its file may have changed since.
+        """
         name = adapter.name
         if name not in self._loaded:
             if len(self._loaded) >= MAX_LOADED:
@@ -97,6 +100,7 @@ class Adapters:
             )
         self._loaded.move_to_end(name)
         self._users[name] = self._users.get(name, 0) + 1
+        return self._loaded[name]
 
     def release(self, adapter: Adapter) -> None:
         """One user less."""

@@ -1,8 +1,8 @@
 """KV-cache blocks: who holds which, and which prefixes can be used again. Knows nothing of tensors.
 
 A block holds the keys and values of `block_size` consecutive tokens. Full blocks are named by a digest that
-chains over everything before them and starts from a salt (owner and adapter), so nobody can find (or time) another owner's
-prefix (vLLM CVE-2025-46570). Blocks nobody holds keep their content until memory is needed: least recently
+chains over everything before them and starts from a salt (owner and adapter), so nobody can find (or time) another
+owner's prefix (vLLM CVE-2025-46570). Blocks nobody holds keep their content until memory is needed: least recently
 used goes first.
 """
 
@@ -85,10 +85,11 @@ class BlockPool:
 
 def chain(salt: str, tokens: Sequence[int], block_size: int, known: list[bytes]) -> list[bytes]:
     """Extend `known` in place to the digests of all full blocks of `tokens`; digest i covers blocks 0..i."""
-    if not known:
-        parent = hashlib.blake2b(salt.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    else:
-        parent = known[-1]
+    parent = (
+        known[-1]
+        if known
+        else hashlib.blake2b(salt.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    )
     for start in range(len(known) * block_size, len(tokens) - block_size + 1, block_size):
         block = array("i", tokens[start : start + block_size]).tobytes()
         parent = hashlib.blake2b(block, key=parent, digest_size=16).digest()

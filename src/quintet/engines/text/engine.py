@@ -114,8 +114,9 @@ class TextEngine:
         if not isinstance(prepared, Prompt):
             raise TypeError("submit takes what prepare returned")
         request = prepared.request
-        if self._adapters is not None and prepared.adapter is not None:
-            self._adapters.acquire(prepared.adapter, self.executor.request)
+        adapter = prepared.adapter
+        if self._adapters is not None and adapter is not None:
+            adapter = self._adapters.acquire(adapter, self.executor.request)
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbits(63)
         job = Job(
             id=request_id,
@@ -123,7 +124,7 @@ class TextEngine:
             prompt=prepared.ids,
             max_new_tokens=prepared.max_new_tokens,
             seed=seed,
-            adapter=prepared.adapter,
+            adapter=adapter,
             blueprint=prepared.blueprint,
             arrived_at=time.monotonic(),
         )
@@ -258,7 +259,9 @@ class TextEngine:
         else:
             rows = [count - 1] if sequence.pending == count else []
         adapter = self._owner_of[sequence][0].adapter
-        slot = self._adapters.slots[adapter.name] if self._adapters is not None and adapter is not None else None
+        slot = (
+            self._adapters.slots[adapter.name] if self._adapters is not None and adapter is not None else None
+        )
         return Chunk(ids, past, sequence.blocks, rows, slot)
 
     def _report_prompts(

@@ -2,7 +2,7 @@
 
 `Grammars.compile` takes the house's `Grammar` (JSON of a schema, a regular expression); `Grammars.compile_lark` takes
 any text in llguidance's dialect of Lark, for formats that the engine writes itself, such as tool calls: rules with
-`%json {schema}` inside, special tokens by id as `<[7]>`, `/regex/`. Both return a `Blueprint`, of which every choice
+`%json {schema}` inside, special tokens by `token_rule`, `/regex/`. Both return a `Blueprint`, of which every choice
 starts its own `Guide`. Compiling is thread-safe and gives up the interpreter's lock; guides belong to the stepping
 thread.
 """
@@ -40,7 +40,8 @@ FEW = 4
 EMPTY = "only the empty text matches it"
 _HEADER = '%llguidance {"no_forcing": true}\n'
 """Which tokens spell a forced text is the model's own choice; to settle it here would need its tokenizer's rules."""
-_TOKEN_ID = re.compile(r"<\[\d+\]>")
+_TOKEN = re.compile("\0(\\d+)\0")
+"""What `token_rule` writes."""
 _JSON_OPTIONS = {
     "item_separator": ",",
     "key_separator": ":",
@@ -99,7 +100,7 @@ class Grammars:
             try:
                 found = self._build(text, param)
             except InvalidRequest as refusal:
-                found = refusal
+                found = refusal.with_traceback(None)  # which would keep the whole request
                 if refusal.code == "grammar_too_slow":  # maybe because the machine was busy
                     until = time.monotonic() + SLOW_REFUSED_SECONDS
             self._keep(key, found, until)
@@ -109,13 +110,15 @@ class Grammars:
 
     def _build(self, text: str, param: str) -> Blueprint:
         # The trial's vocabulary is the 256 bytes, so it has no such special tokens.
-        problem = self._trial.run(_HEADER + _TOKEN_ID.sub("<[0]>", text))
+        problem = self._trial.run(_HEADER + _TOKEN.sub("<[0]>", text))
         if problem:
             raise _refusal(param, problem)
         self.wait()
         if self._tokenizer is None:
             raise RuntimeError("the vocabulary could not be laid out")
-        matcher = LLMatcher(self._tokenizer, _HEADER + text, log_level=0, limits=limits())
+        matcher = LLMatcher(
+            self._tokenizer, _HEADER + _TOKEN.sub(r"<[\1]>", text), log_level=0, limits=limits()
+        )
         return Blueprint(matcher, self._vocabulary, param)
 
     def close(self) -> None:
@@ -271,11 +274,19 @@ class _Spelling:
         raise NotImplementedError("texts are never forced, so they are never tokenised")
 
 
+def token_rule(id: int) -> str:
+    """What stands in a Lark rule for one special token.
+
+    Callers' texts hold nothing like it: what they write is tried as it is.
+    """
+    return f"\0{id}\0"
+
+
 def grammar_rule(grammar: Grammar) -> str:
     """What stands in a Lark rule for a caller's grammar."""
     if grammar.kind == "regex":
         # Compared to Python's, `\d` means the ASCII digits alone.
-        return f"/{regex_to_lark(grammar.text, 'd')}/"
+        return f"/{regex_to_lark(grammar.text, 'd')}/".replace("\0", r"\x00")
     return json_rule(grammar.text or _ANY_OBJECT)
 
 

@@ -93,7 +93,7 @@ class Trial:
 
     def _start(self) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(
-            [sys.executable, "-m", "quintet.engines.text.grammar_trial"],
+            [sys.executable, "-P", "-m", "quintet.engines.text.grammar_trial"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # it could repeat what callers sent

@@ -27,8 +27,9 @@ class Settings:
     """f32, bf16 or f16; empty = OpenVINO's choice for the device."""
     kv_precision: str = ""
     """u8, f16, bf16 or f32; empty = OpenVINO's choice."""
-    quantization_group: int = -1
-    """Values that share a scale when activations are quantised for int8 weights; 0 = off, -1 = OpenVINO's choice."""
+    quantization_group: int = 64
+    """Values that share a scale when activations are quantised for int8 weights on a CPU; 0 = off, -1 = OpenVINO's
+    choice, which is 32. Twice that is 5–18 % faster and as accurate (docs/performance.md)."""
     threads: int = 0
     """Inference threads; 0 = one per core."""
     adapters: str = ""
@@ -68,7 +69,7 @@ class Settings:
             properties["INFERENCE_PRECISION_HINT"] = plain.precision
         if plain.kv_precision:
             properties["KV_CACHE_PRECISION"] = plain.kv_precision
-        if plain.quantization_group >= 0:
+        if plain.quantization_group >= 0 and plain.device.startswith("CPU"):
             properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = plain.quantization_group
         if plain.threads:
             properties["INFERENCE_NUM_THREADS"] = plain.threads

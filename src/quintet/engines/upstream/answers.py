@@ -24,6 +24,10 @@ _REASONS: dict[str, FinishReason] = {
 _MAX_CALLS = 128
 _MAX_PIECES_PER_TOKEN, _MAX_MORE_PIECES = 4, 256
 """A server that sends more pieces than that for the tokens asked for has lost its way."""
+_MAX_CHARACTERS_PER_PIECE = 64
+"""On the average of the whole answer."""
+_MAX_TOKENS = 65_536
+"""Of a choice for which neither the caller nor the server has a limit."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class _Choice:
     tail: str = ""
     """The end of its text, where a stop string may have begun."""
     pieces: int = 0
+    characters: int = 0
     tokens: int = 0
     calls: int = 0
     logprobs: tuple[float, int] = (0.0, 0)
@@ -46,13 +51,14 @@ class _Choice:
 class Answer:
     """Reads one answer."""
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: Asking, context_length: int = 0) -> None:
+        """`context_length` is the server's; 0 = unknown."""
         self._asking = asking
         self._choices = [_Choice(index) for index in range(asking.request.n)]
         self._usages: list[Usage] = []
         """Those of no choice: one for all of them, or (llama.cpp) one for each."""
-        limit = asking.request.limits.max_new_tokens
-        self._most = None if limit is None else limit * _MAX_PIECES_PER_TOKEN + _MAX_MORE_PIECES
+        limit = asking.request.limits.max_new_tokens or context_length or _MAX_TOKENS
+        self._most = limit * _MAX_PIECES_PER_TOKEN + _MAX_MORE_PIECES
 
     @property
     def is_over(self) -> bool:
@@ -96,13 +102,14 @@ class Answer:
 
     def _take_choice(self, choice: _Choice, entry: dict[str, Any]) -> list[Event]:
         choice.pieces += 1
-        if self._most is not None and choice.pieces > self._most:
-            raise EngineFailed("The server behind this model said more than it was asked for; try again.")
         delta = entry.get("delta", entry)
         if not isinstance(delta, dict):
             raise malformed()
         events: list[Event] = list(self._tokens(choice, delta, entry))
         events.extend(_call_parts(choice, delta.get("tool_calls")))
+        choice.characters += sum(map(_characters, events))
+        if choice.pieces > self._most or choice.characters > self._most * _MAX_CHARACTERS_PER_PIECE:
+            raise EngineFailed("The server behind this model said more than it was asked for; try again.")
         reason = entry.get("finish_reason")
         if choice.is_over:  # by a stop string of ours
             events.append(self._stopped(choice, "stop"))
@@ -192,6 +199,12 @@ class Answer:
             cached_tokens=max(choice.counted[1] for choice in self._choices),
             completion_tokens=sum(choice.counted[2] or choice.tokens for choice in self._choices),
         )
+
+
+def _characters(event: Event) -> int:
+    if isinstance(event, Token):
+        return len(event.text)
+    return len(event.arguments) if isinstance(event, ToolCallPart) else 0
 
 
 def _call_parts(choice: _Choice, calls: object) -> list[Event]:

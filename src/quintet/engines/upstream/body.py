@@ -46,7 +46,7 @@ def asking_of(request: TextRequest, flavour: Flavour, model: str, default_new_to
         body["n"] = request.n
     if seed is not None:
         body["seed"] = seed % _SEEDS
-    if flavour.has_ids and request.detail.logprobs:
+    if flavour.has_ids and (request.detail.logprobs or request.detail.top_logprobs):
         body["return_token_ids"] = True
     if request.messages:
         path = "/chat/completions"
@@ -119,6 +119,12 @@ def _sampling(sampling: Sampling, flavour: Flavour) -> dict[str, Any]:
     for word in ("top_k", "min_p", "typical_p", "repetition_penalty"):
         if foreign := getattr(flavour, word):
             body[foreign] = getattr(sampling, word)
+    if sampling.top_p == 1 and not flavour.has_whole_top_p:
+        del body["top_p"]
+    if flavour.top_k:
+        body[flavour.top_k] = sampling.top_k or -1  # "off" everywhere; 0 is refused by vLLM before 0.9
+    if flavour.penalty_window and sampling.repetition_penalty != 1:
+        body[flavour.penalty_window] = -1  # all of the context, not the last 64 tokens
     if sampling.logit_bias:
         body["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
     return body
@@ -202,7 +208,8 @@ def _grammar(grammar: Grammar, flavour: Flavour, *, is_chat: bool) -> dict[str, 
     if grammar.kind == "regex":
         if not flavour.has_regex:
             raise refusal(grammar.param)
-        return {"structured_outputs": {"regex": grammar.text}}
+        # The second name is for vLLM before 0.11, which would ignore the first one without a word.
+        return {"structured_outputs": {"regex": grammar.text}, "guided_regex": grammar.text}
     if not is_chat and not flavour.constrains_prompts:
         raise refusal(grammar.param)
     schema = json.loads(grammar.text) if grammar.kind == "json_schema" else {"type": "object"}

@@ -15,6 +15,7 @@ from quintet.engines.upstream.failures import (
     error_in_stream,
     error_of_status,
     error_of_transport,
+    late,
 )
 from quintet.engines.upstream.flavours import Served, recognise
 from quintet.engines.upstream.options import Upstream
@@ -50,7 +51,7 @@ class Client:
             trust_env=False,
         )
         self.heard = 0
-        """Grows whenever the server says anything."""
+        """Grows whenever the server works on a request. Its metrics may well be served while it can't."""
 
     async def is_healthy(self) -> bool:
         """Whether it answers that it can work."""
@@ -75,7 +76,9 @@ class Client:
     async def ask(self, path: str, body: dict[str, Any], *, at_root: bool = False) -> dict[str, Any]:
         """A whole answer; raises QuintetError."""
         base = self._upstream.root if at_root else self._upstream.url
-        return decode_object(await self._whole("POST", base + path, body))
+        data = await self._whole("POST", base + path, body)
+        self.heard += 1
+        return decode_object(data)
 
     async def metrics(self) -> bytes:
         """Its metrics as text; raises QuintetError."""
@@ -119,11 +122,16 @@ class Client:
         seconds: float | None = None,
         most: int = MAX_ANSWER_BYTES,
     ) -> bytes:
+        """A whole body; `seconds` are for all of it, as a server that drips must not be waited for."""
         try:
-            async with aclosing(await self._send(method, url, body, seconds)) as response:
+            async with (
+                asyncio.timeout(seconds),
+                aclosing(await self._send(method, url, body, seconds)) as response,
+            ):
                 await self._check(response)
-                self.heard += 1
                 return await _read(response, most)
+        except TimeoutError:
+            raise late() from None
         except httpx.HTTPError as error:
             raise error_of_transport(error, begun=False) from error
 

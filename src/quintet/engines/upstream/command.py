@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from quintet.core.errors import LoadFailed
@@ -79,20 +80,28 @@ class Command:
         stream = self._process.stdout
         if stream is None:
             return
+        most = _MAX_LINE_BYTES + len(self._secret)  # so that no key is cut in two and then not known
         with stream:
-            while line := stream.readline(_MAX_LINE_BYTES):
-                write_line(f"upstream {self._name}: ".encode() + self._safe(line))
+            while line := stream.readline(most):
+                is_cut = len(line) == most and not line.endswith(b"\n")
+                write_line(f"upstream {self._name}: ".encode() + self._safe(line, is_cut=is_cut))
+                while len(line) == most and not line.endswith(b"\n"):
+                    line = stream.readline(most)
 
-    def _safe(self, line: bytes) -> bytes:
+    def _safe(self, line: bytes, *, is_cut: bool) -> bytes:
         if self._secret:
             line = line.replace(self._secret, b"***")
+            if is_cut:  # a key may begin at its end
+                line = line[: len(line) - len(self._secret) + 1]
         text = line.decode(errors="replace").rstrip()
-        return "".join(letter if letter.isprintable() else "?" for letter in text).encode()
+        safe = "".join(letter if letter.isprintable() else "?" for letter in text)
+        return safe.encode()[:_MAX_LINE_BYTES]
 
 
 def write_line(line: bytes) -> None:
-    """One line on standard error. It is dropped while a full pipe would make us wait."""
+    """One line on standard error. It is dropped while a full pipe would make us wait, or when nobody reads it."""
     poll = select.poll()
     poll.register(2, select.POLLOUT)
-    if poll.poll(0):
-        os.write(2, line + b"\n")
+    with suppress(OSError):
+        if poll.poll(0):
+            os.write(2, line + b"\n")

@@ -20,7 +20,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from quintet.core.errors import EngineFailed, LoadFailed, QuintetError
+from quintet.core.errors import DeadlineExceeded, EngineFailed, LoadFailed, NotReady, QuintetError
 from quintet.core.events import Finished
 from quintet.core.models import Model
 from quintet.core.ports import EngineInfo, Output
@@ -39,6 +39,8 @@ _NAP_SECONDS = 0.004
 """How long a step waits at most when nothing has come, so that new work and cancels come in quickly."""
 _ASK_SECONDS = 10.0
 """For finding out what the server is, when a request comes first; less than a preparation may take."""
+_SPARE_SECONDS = 2.0
+"""So long after it could not be asked nobody else waits for it, as few requests are prepared at once."""
 _EXIT_SECONDS = 1.0
 """After a connection breaks, for the news that our command has died."""
 _POLL_SECONDS = 0.1
@@ -84,6 +86,7 @@ class UpstreamEngine:
         self._failure = ""
         self._failed = asyncio.Event()
         self._metrics = ""
+        self._spared_until = 0.0
         self._silent = 0
         """Looks in a row that found nobody."""
         self._closed = False
@@ -119,9 +122,12 @@ class UpstreamEngine:
         """The work of a request, checked against what the server understands."""
         served = self._served
         if served is None:
+            if time.monotonic() < self._spared_until:
+                raise unreachable()
             try:
                 served = self._served = self._wait(self._client.recognise(), _ASK_SECONDS)
-            except TimeoutError:
+            except (NotReady, DeadlineExceeded, TimeoutError):
+                self._spared_until = time.monotonic() + _SPARE_SECONDS
                 raise unreachable() from None
         return served, work_of(request, self._model, served)
 
@@ -248,7 +254,9 @@ class UpstreamEngine:
             self._silent = 0 if is_alive else self._silent + 1
             if self._command is not None and self._silent >= options.health_failures:
                 self._fail("its server does not answer any more")
-            if is_alive and self._upstream.metrics_url:
+            if not is_alive:
+                self._metrics = ""  # what was true a while ago would look as if it were true now
+            elif self._upstream.metrics_url:
                 await self._read_metrics()
             await asyncio.sleep(options.health_seconds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-FlavourName = Literal["vllm", "llama.cpp", "openai"]
+FlavourName = Literal["vllm", "llama.cpp", "tgi", "openai"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,10 +13,14 @@ class Flavour:
     """The words of one kind of server; an empty word = it can't do that."""
 
     name: FlavourName
+    has_whole_top_p: bool = True
+    """Whether it takes a `top_p` of 1; to others it is left out when it says nothing."""
     top_k: str = ""
     min_p: str = ""
     typical_p: str = ""
     repetition_penalty: str = ""
+    penalty_window: str = ""
+    """How many tokens the repetition penalty looks back."""
     ignore_eos: str = ""
     truncate: str = ""
     special_tokens: str = ""
@@ -37,12 +41,14 @@ class Flavour:
 
 FLAVOURS: dict[FlavourName, Flavour] = {
     "openai": Flavour(name="openai"),
+    "tgi": Flavour(name="tgi", has_whole_top_p=False),
     "llama.cpp": Flavour(
         name="llama.cpp",
         top_k="top_k",
         min_p="min_p",
         typical_p="typical_p",
         repetition_penalty="repeat_penalty",
+        penalty_window="repeat_last_n",
         ignore_eos="ignore_eos",
         has_counts=True,
         tokenizes=True,

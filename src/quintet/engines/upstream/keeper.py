@@ -52,7 +52,9 @@ def keep(child: int) -> int:
         waiting.register(process, select.POLLIN)
         waiting.poll(GRACE_SECONDS * 1000)
     end_group(child, signal.SIGKILL)  # whatever it left behind
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    end_orphans()
+    return code
 
 
 def end_group(leader: int, number: int) -> None:
@@ -61,6 +63,27 @@ def end_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def end_orphans() -> None:
+    """Kill what has left the command's group: with its parents gone it is ours, and so are its children then."""
+    while orphans := children():
+        try:
+            for orphan in orphans:
+                os.kill(orphan, signal.SIGKILL)
+        except PermissionError:
+            return
+        for orphan in orphans:
+            os.waitpid(orphan, 0)
+
+
+def children() -> list[int]:
+    """Our children, as far as the kernel tells."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
 
 
 if __name__ == "__main__":

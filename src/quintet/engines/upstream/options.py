@@ -36,11 +36,11 @@ class Options:
     environment: str = ""
     """Names of more variables that the command may see, separated by commas."""
     health: str = ""
-    """Path that answers 2xx when the server can work; empty = /health of a command, the list of models of a URL."""
+    """Path that answers 200 when the server can work; empty = /health of a command, the list of models of a URL."""
     metrics: str = "/metrics"
     """Path of its Prometheus metrics; empty = none."""
     server: str = ""
-    """vllm, llama.cpp or openai: what it understands beside the common fields; empty = found out."""
+    """vllm, llama.cpp, tgi or openai: what it understands beside the common fields; empty = found out, but for tgi."""
     start_seconds: float = 240.0
     """How long a command may take until it is healthy."""
     health_seconds: float = 5.0
@@ -131,7 +131,7 @@ def _typed(given: Mapping[str, str | int | float | bool]) -> Options:
         if type(value) is not kind:
             raise _wrong(name, f"must be a {'text' if kind is str else 'number'}")
         if isinstance(value, int | float) and not 0 < value < 1e6:
-            raise _wrong(name, "must be greater than 0")
+            raise _wrong(name, "must be greater than 0 and less than 1,000,000")
         values[name] = value
     options = Options(**values)  # type: ignore[arg-type]
     if options.server and options.server not in get_args(FlavourName):
@@ -170,6 +170,8 @@ def _key(name: str, environ: Mapping[str, str]) -> str:
         return ""
     if not _ENVIRONMENT_NAME.fullmatch(name):
         raise _wrong("api_key_env", "must be the name of an environment variable, not the key itself")
+    if name.startswith("QUINTET_"):
+        raise _wrong("api_key_env", "must not begin with QUINTET_, as no worker sees such variables")
     key = environ.get(name, "").strip()
     if not key:
         raise _wrong("api_key_env", "names a variable that is not set where the server was started")

@@ -7,14 +7,14 @@ import threading
 from collections import deque
 from typing import Generic, TypeVar
 
-from quintet.core.events import Token
+from quintet.core.events import Embedding, Token, ToolCallPart
 from quintet.core.ports import Output
 
 Job = TypeVar("Job")
 CAPACITY = 2048
 """Outputs that may wait; the loop reads no more from any server until the stepping thread has taken them."""
 CHARACTERS = 4 * 1024 * 1024
-"""Text that may wait, likewise."""
+"""Their size, likewise: what waits goes into one frame."""
 
 
 class Outbox(Generic[Job]):
@@ -33,7 +33,7 @@ class Outbox(Generic[Job]):
         """Add an output, then wait while there are too many; to be called on the loop."""
         with self._ready:
             self._outputs.append((job, output))
-            self._characters += len(output.text) if isinstance(output, Token) else 0
+            self._characters += size_of(output)
             if len(self._outputs) >= CAPACITY or self._characters >= CHARACTERS:
                 self._is_full = True
                 self._room.clear()
@@ -58,3 +58,16 @@ class Outbox(Generic[Job]):
         """End a `take` that waits."""
         with self._ready:
             self._ready.notify()
+
+
+def size_of(output: Output) -> int:
+    """About how many bytes of an output come from the server."""
+    match output:
+        case Token():
+            return len(output.text) + len(output.raw) + sum(len(other.raw) + 16 for other in output.top)
+        case ToolCallPart():
+            return len(output.id) + len(output.name) + len(output.arguments)
+        case Embedding():
+            return len(output.vector)
+        case _:
+            return 0

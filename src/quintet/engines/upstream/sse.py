@@ -20,6 +20,8 @@ class LineCutter:
     def __init__(self) -> None:
         self._pending = bytearray()
         self._data: list[bytes] = []
+        self._size = 0
+        """Of the event so far; an empty line of data counts, too."""
 
     def feed(self, piece: bytes) -> Iterator[dict[str, Any] | str]:
         """JSON objects, and `DONE` for the end mark; raises EngineFailed for what is neither."""
@@ -39,12 +41,13 @@ class LineCutter:
     def _line(self, line: bytes) -> dict[str, Any] | str | None:
         if line.startswith(b"data:"):
             self._data.append(line[5:].removeprefix(b" "))
-            if sum(map(len, self._data)) > MAX_LINE_BYTES:
+            self._size += len(line)
+            if self._size > MAX_LINE_BYTES:
                 raise malformed()
             return None
         if line:
             return None  # comments and the names of events carry nothing that counts
-        data, self._data = b"\n".join(self._data), []
+        data, self._data, self._size = b"\n".join(self._data), [], 0
         if not data:
             return None
         return DONE if data.strip() == b"[DONE]" else decode_object(data)

@@ -31,6 +31,8 @@ def read_vectors(request: EmbeddingRequest, answer: dict[str, Any]) -> list[Even
         raise malformed() from None
     if [item["index"] for item in ordered] != list(range(count)):
         raise malformed()
+    if len({len(vector) for vector in vectors}) != 1:
+        raise malformed()
     events: list[Event] = [
         Embedding(index, _packed(vector, request.dimensions)) for index, vector in enumerate(vectors)
     ]

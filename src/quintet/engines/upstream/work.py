@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from quintet.core.errors import Unsupported
+from quintet.core.errors import LoadFailed, ModelNotFound, Unsupported
 from quintet.core.events import Event
 from quintet.core.models import Model
 from quintet.core.requests import TASKS, EmbeddingRequest, Request, TextRequest, TokenizeRequest
@@ -64,10 +64,10 @@ class Errand:
                 return self._embed(work)
 
     async def _generate(self, asking: Asking) -> AsyncGenerator[Event]:
-        answer = Answer(asking)
+        answer = Answer(asking, self.served.context_length)
         asked = time.monotonic()
         begun: float | None = None
-        async with aclosing(self.client.stream(asking.path, asking.body)) as chunks:
+        async with aclosing(self._stream(asking)) as chunks:
             async for chunk in chunks:
                 events = answer.take(chunk)
                 if events and begun is None:
@@ -78,6 +78,19 @@ class Errand:
                     break
         begun = begun or time.monotonic()
         yield answer.end(begun - asked, time.monotonic() - begun)
+
+    async def _stream(self, asking: Asking) -> AsyncGenerator[dict[str, Any]]:
+        try:
+            async with aclosing(self.client.stream(asking.path, asking.body)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except LoadFailed as error:
+            if asking.request.adapter and error.code == "upstream_model_not_found":  # the caller's word, then
+                raise ModelNotFound(
+                    "The server behind this model has no such adapter. Ask its operator for the names.",
+                    param="model",
+                ) from None
+            raise
 
     async def _tokenize(self, request: TokenizeRequest) -> AsyncGenerator[Event]:
         text = request.prompt

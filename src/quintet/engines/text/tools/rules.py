@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from quintet.core.requests import Tool
-from quintet.engines.text.grammar import json_rule
+from quintet.engines.text.grammar import json_rule, token_rule
 
 ANY_TEXT = r"/(.|\n)*/"
 
@@ -52,7 +52,7 @@ class Rules:
     def marker(self, marker: str) -> str:
         """A marker, as the one token that it is, or spelled out."""
         id = self._special.get(marker)
-        return self.text(marker) if id is None else f"<[{id}]>"
+        return self.text(marker) if id is None else token_rule(id)
 
     def series(self, call: str, between: str) -> str:
         """One call, or several if that is allowed."""
