@@ -18,7 +18,10 @@ MODEL = Path(quintet.__file__).parent / "starter_models" / "chat"
 TURNS = (
     ("What is 17 plus 25?", "17 plus 25 is 42."),
     ("What can you do?", "I can do small sums, tell short stories and answer simple questions."),
-    ("Tell me a story about a red fox.", "Once there was a red fox who lived near a small river. It found a blue ball."),
+    (
+        "Tell me a story about a red fox.",
+        "Once there was a red fox who lived near a small river. It found a blue ball.",
+    ),
     ("List three colours.", "1. red\n2. blue\n3. green"),
     ("What is the capital of France?", "The capital of France is Paris."),
     ("Reverse the word cat.", "tac"),
@@ -51,7 +54,13 @@ def main() -> list[Table]:
         f"starter-chat, {len(exact)} positions: distributions against float32 throughout",
         ("values per scale", "KL divergence, mean", "KL divergence, largest", "same likeliest token"),
     )
-    for name, size in (("off", 0), ("32, OpenVINO's choice", 32), ("64, ours", 64), ("128", 128), ("256", 256)):
+    for name, size in (
+        ("off", 0),
+        ("32, OpenVINO's choice", 32),
+        ("64, ours", 64),
+        ("128", 128),
+        ("256", 256),
+    ):
         found = logprobs({"DYNAMIC_QUANTIZATION_GROUP_SIZE": size}, conversations)
         divergence = (np.exp(exact) * (exact - found)).sum(axis=1)
         same = (found.argmax(axis=1) == exact.argmax(axis=1)).mean()

@@ -25,7 +25,9 @@ RANK = 16
 def write_adapter(folder: Path, sizes: dict[str, tuple[int, int]]) -> None:
     """An adapter with random matrices for all projections."""
     folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": RANK, "lora_alpha": RANK}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": RANK, "lora_alpha": RANK})
+    )
     random = np.random.default_rng(0)
     tensors = {}
     for module, (size_in, size_out) in sizes.items():

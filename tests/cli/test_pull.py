@@ -172,13 +172,18 @@ def test_models_are_shown_verified_and_removed(hub: LocalHub, home: Path) -> Non
     weights.write_bytes(b"x" + weights.read_bytes()[1:])
     damaged = typed(home, "models", "verify")
     assert f"little-llama: {WEIGHTS}: has SHA-256" in damaged
-    assert damaged.endswith("quintet models remove little-llama && quintet pull little-llama")
+    again = "quintet models remove little-llama && quintet pull little-llama"
+    assert damaged.endswith(again)
+    (weights.parent / "quintet.json").write_text("{")
+    torn = typed(home, "models", "verify")
+    assert "little-llama: quintet.json is missing or can't be read" in torn
+    assert torn.endswith(again)
     removed = typed(home, "models", "remove", "little-llama")
     assert removed.startswith(f"little-llama is removed; {SIZE_BYTES / 1e6:.1f} MB")
     assert "not installed" in typed(home, "models", "verify", "little-llama")
 
 
-def test_the_default_model_of_the_settings_can_be_pulled(
+def test_the_models_that_the_settings_name_can_be_pulled(
     hub: LocalHub, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add(NAME, FOLDER)
@@ -187,7 +192,7 @@ def test_the_default_model_of_the_settings_can_be_pulled(
     line, environ = command(hub, home, "pull", NAME)
     done = subprocess.run(
         line,
-        env=environ | {"QUINTET_DEFAULT_MODEL": NAME},
+        env=environ | {"QUINTET_DEFAULT_MODEL": NAME, "QUINTET_ALIASES__MINE": NAME},
         capture_output=True,
         text=True,
         timeout=60,

@@ -92,7 +92,11 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 def make_llama(directory: Path) -> LlamaForCausalLM:
     """A two-layer Llama in float32; saves weights to `directory`/pt and the IR to `directory`/ir."""
-    sizes = {"vocab_size": len(make_tokenizer()), "intermediate_size": 128, "max_position_embeddings": POSITIONS}
+    sizes = {
+        "vocab_size": len(make_tokenizer()),
+        "intermediate_size": 128,
+        "max_position_embeddings": POSITIONS,
+    }
     config = LlamaConfig(**_SHAPE | sizes)
     return _make(config, directory, seed=20)
 

@@ -55,7 +55,9 @@ def test_a_folder_without_a_readable_manifest_is_no_model(library: Library) -> N
     install(library, "good")
     (install(library, "torn") / FILE_NAME).write_text("{")
     (library.root / "stray").mkdir()
+    install(library, "owner/bad").joinpath(FILE_NAME).unlink()
     assert [one.manifest.name for one in library.installed()] == ["good"]
+    assert library.broken() == ["owner/bad", "stray", "torn"]
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "/etc", ".staging", "", "a\0b", "a b", "x" * 200])

@@ -272,7 +272,7 @@ def test_pickles_only(hub: LocalHub, library: Library) -> None:
 @pytest.mark.parametrize(
     ("architecture", "code", "says"),
     [
-        ("Idefics3ForConditionalGeneration", "wrong_format", "OpenVINO IR"),
+        ("Idefics3ForConditionalGeneration", "no_engine", "for vision"),
         ("FancyNewThing", "unknown_architecture", "FancyNewThing"),
     ],
 )
@@ -363,3 +363,36 @@ def test_a_replacement_killed_between_its_renames_is_undone(hub: LocalHub, libra
     library.folder(NAME).rename(old)
     assert pull(library).already
     assert (library.folder(NAME) / FILE_NAME).is_file()
+
+
+def test_a_model_that_no_engine_runs_is_not_brought(hub: LocalHub, library: Library) -> None:
+    """The catalog knows pictures and speech before there are engines for them."""
+    speech = Model(
+        name="whisper-tiny",
+        task="speech",
+        engine="speech",
+        sources=(Source(repo="maker/whisper", format="openvino"),),
+    )
+    order = Order(name=speech.name, repo="maker/whisper", model=speech)
+    with pytest.raises(Unsupported, match=r"for speech.*nothing was downloaded"):
+        Pull(library, order, lambda _: None).run()
+    hub.add(
+        "maker/whisper",
+        {
+            "config.json": b'{"architectures": ["WhisperForConditionalGeneration"]}',
+            "model.bin": b"0",
+            "vocabulary.txt": b"a",
+        },
+    )
+    with pytest.raises(Unsupported, match="for speech"):
+        Pull(library, Order(name="maker/whisper", repo="maker/whisper"), lambda _: None).run()
+    assert library.installed() == []
+
+
+def test_what_can_be_pulled_is_what_the_server_has_engines_for() -> None:
+    from quintet.server.app import ENGINES as OPENED
+    from quintet.weights.facts import ENGINES
+    from quintet.weights.preflight import RUNNABLE
+
+    assert {ENGINES[task] for task in RUNNABLE} <= set(OPENED)
+    assert {task for task, engine in ENGINES.items() if engine in OPENED} - {"vision"} == RUNNABLE

@@ -146,9 +146,12 @@ def verify(
     current = settings.read(home=home)
     library = _library(current)
     chosen = library.installed() if name is None else [library.find(_plain_name(current, name))]
-    if not chosen:
+    broken = library.broken() if name is None else []
+    if not chosen and not broken:
         print("No model was pulled yet.", file=sys.stderr)
-    damaged = [one.manifest.name for one in chosen if not _is_whole(one)]
+    for each in broken:
+        print(f"{each}: quintet.json is missing or can't be read")
+    damaged = [one.manifest.name for one in chosen if not _is_whole(one)] + broken
     if damaged:
         again = "; ".join(f"quintet models remove {each} && quintet pull {each}" for each in damaged)
         raise Failure(f"damaged: {', '.join(damaged)}. Install them again: {again}")

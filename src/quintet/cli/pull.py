@@ -72,14 +72,13 @@ def pull(
 
 
 def _order(current: Settings, word: str, revision: str, precision: str, source: int | None) -> Order:
-    from quintet.config import ConfigError
     from quintet.runtime.catalog import CatalogError
-    from quintet.server.app import read_shelf
+    from quintet.server.app import make_shelf
     from quintet.weights.order import make_order
 
     try:
-        shelf, _ = read_shelf(current)
-    except (CatalogError, ConfigError) as error:
+        shelf = make_shelf(current)
+    except CatalogError as error:
         raise Failure(str(error)) from None
     return make_order(
         word,

@@ -135,7 +135,9 @@ class Service:
             return self.resolve(request.model), request
         except ModelNotFound:
             # A name may hold a colon of its own, as in qwen3:0.6b, so the whole name goes first.
-            if not (colon and isinstance(request, TextRequest) and base in self.catalog and not request.adapter):
+            if not (
+                colon and isinstance(request, TextRequest) and base in self.catalog and not request.adapter
+            ):
                 raise
             return self.resolve(base), replace(request, adapter=adapter)
 

@@ -94,25 +94,24 @@ class Gateway:
 
 def read_models(settings: Settings) -> Catalog:
     """The catalog of this server with what is installed now; raises ConfigError or CatalogError."""
-    catalog = read_shelf(settings)[1]
-    _check_default(catalog, settings)
-    return catalog
+    return _read(make_shelf(settings), settings)
 
 
-def read_shelf(settings: Settings) -> tuple[Shelf, Catalog]:
-    """The shelf of this server, and its catalog now, whose default model may be still to be pulled: CatalogError."""
+def make_shelf(settings: Settings) -> Shelf:
+    """The shelf of this server; what the settings name may be still to be pulled. Raises CatalogError."""
     folder = settings.home / MODELS_FOLDER
     read = read_catalog([folder] if folder.is_dir() else [], with_echo=settings.echo.enabled)
-    shelf = Shelf(read.models, settings.home, lambda models: _name_models(models, settings), settings.aliases)
-    return shelf, shelf.read()
+    return Shelf(read.models, settings.home, lambda models: _name_models(models, settings), settings.aliases)
 
 
-def _check_default(catalog: Catalog, settings: Settings) -> None:
+def _read(shelf: Shelf, settings: Settings) -> Catalog:
+    catalog = shelf.read()
     if settings.default_model not in catalog:
         names = ", ".join(sorted(model.name for model in catalog.models if model.is_installed))
         raise ConfigError(
             f"default_model: there is no such model in the catalog. Installed are: {names}; `quintet pull` gets others."
         )
+    return catalog
 
 
 def _name_models(models: Iterable[Model], settings: Settings) -> Catalog:
@@ -140,8 +139,8 @@ def _adjust(model: Model, settings: Settings) -> Model:
 
 def build(settings: Settings, store: KeyStore, logger: Logger) -> Gateway:
     """Put a server together; raises ConfigError or CatalogError."""
-    shelf, catalog = read_shelf(settings)
-    _check_default(catalog, settings)
+    shelf = make_shelf(settings)
+    catalog = _read(shelf, settings)
     metrics = Metrics(catalog.by_name)
     journal = Journal(logger, metrics)
     service = _make_service(settings, catalog, Meter(journal.take))

@@ -55,13 +55,28 @@ class Library:
     def installed(self) -> list[Installed]:
         """Every model whose manifest can be read, by name."""
         found = []
-        with suppress(FileNotFoundError):
-            for folder in sorted(self.root.iterdir()):
-                if folder.name.startswith(".") or not (folder / FILE_NAME).is_file():
-                    continue
-                with suppress(LoadFailed):
-                    found.append(Installed(folder, read_manifest(folder)))
+        for folder in self._folders():
+            with suppress(LoadFailed):
+                found.append(Installed(folder, read_manifest(folder)))
         return sorted(found, key=lambda one: one.manifest.name)
+
+    def broken(self) -> list[str]:
+        """Names of what would be a model if its manifest could be read."""
+        names = []
+        for folder in self._folders():
+            try:
+                read_manifest(folder)
+            except LoadFailed:
+                names.append(folder.name.replace("--", "/"))
+        return names
+
+    def _folders(self) -> list[Path]:
+        try:
+            return sorted(
+                path for path in self.root.iterdir() if not path.name.startswith(".") and path.is_dir()
+            )
+        except FileNotFoundError:
+            return []
 
     def find(self, name: str) -> Installed:
         """The installed model of this name; raises ModelNotFound."""

@@ -7,8 +7,21 @@ from quintet.core.models import Task
 from quintet.weights import convert
 from quintet.weights.sizes import show_bytes
 
+RUNNABLE: frozenset[Task] = frozenset({"text", "embedding"})
+"""What there are engines for; the catalog knows models for the others already."""
 SPARE = 1.1
 """So many times its size must be free on the disk."""
+
+
+def check_task(name: str, task: Task) -> None:
+    """Raise Unsupported for models that could be brought but not run."""
+    if task not in RUNNABLE:
+        raise Unsupported(
+            f"{name} is a model for {task}, and this version of Quintet runs models for "
+            f"{' and '.join(sorted(RUNNABLE))} only; nothing was downloaded.",
+            code="no_engine",
+            param="model",
+        )
 
 
 def check_disk(name: str, missing: int, free: int, *, converting: int = 0) -> None:

@@ -29,7 +29,7 @@ from quintet.weights.library import Installed, Library, sync
 from quintet.weights.manifest import Manifest, read_manifest, record_files, write_manifest
 from quintet.weights.names import wanted as names_of_model
 from quintet.weights.order import Order, needs_conversion
-from quintet.weights.preflight import check_conversion, check_disk, check_memory
+from quintet.weights.preflight import check_conversion, check_disk, check_memory, check_task
 from quintet.weights.progress import Counter, Report
 from quintet.weights.refusal import GateRefused
 
@@ -86,6 +86,8 @@ class Pull:
             raise _explain(error) from error
 
     def _install(self) -> Outcome:
+        if self._order.model is not None:
+            check_task(self._order.name, self._order.model.task)
         self._report(Progress("look", 0, 1))
         here = self._installed()
         if not self._order.repo:
@@ -140,6 +142,7 @@ class Pull:
     def _check(self, format: str, task: Task, sizes: Mapping[str, int], here: int) -> None:
         """Everything that can be known before the files are here; `here` is what an earlier pull has brought."""
         name, converting = self._order.name, 0
+        check_task(name, task)
         weights = sum(size for file, size in sizes.items() if file.endswith((".bin", ".safetensors")))
         if self._converts(format, task):
             check_conversion(name, task, weights, self._memory_bytes)

@@ -115,6 +115,8 @@ def test_a_model_without_adapters_says_so(tiny: TinyModel) -> None:
         ({"peft_type": "IA3"}, "only LoRA"),
         ({"bias": "all"}, "biases"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"alora_invocation_tokens": [5]}, "in the middle"),
+        ({"init_lora_weights": "pissa_niter_4"}, "plain LoRA"),
     ],
 )
 def test_other_kinds_are_refused(

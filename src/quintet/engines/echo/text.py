@@ -32,7 +32,9 @@ def check_text(request: TextRequest, model: Model) -> tuple[str, int]:
     if has_picture and not model.can_see:
         raise Unsupported("This model can't look at pictures; leave them out or choose a vision model.")
     if request.tool_use is not None and request.tool_use.choice != "none":
-        raise Unsupported("This model can't call tools; leave them out or choose another model.", param="tools")
+        raise Unsupported(
+            "This model can't call tools; leave them out or choose another model.", param="tools"
+        )
     for name, ids in (
         ("prompt", request.prompt_ids),
         ("logit_bias", [token for token, _ in request.sampling.logit_bias]),

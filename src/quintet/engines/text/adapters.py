@@ -35,7 +35,10 @@ _UNSUPPORTED = {
     "fan_in_fan_out": "transposed weights",
     "layer_replication": "replicated layers",
     "trainable_token_indices": "changed token embeddings",
+    "alora_invocation_tokens": "adapters that begin in the middle of a prompt",
 }
+_CHANGES_BASE = ("pissa", "corda", "olora", "loftq")
+"""Ways to begin a training that change the model's own weights too; what is saved fits those alone."""
 
 Pairs = dict[str, Pair]
 
@@ -146,6 +149,8 @@ def _read_config(directory: Path) -> dict[str, Any]:
     for key, what in _UNSUPPORTED.items():
         if config.get(key):
             raise _broken(f"`{key}` is set, and {what} are not supported")
+    if str(config.get("init_lora_weights", "")).lower().startswith(_CHANGES_BASE):
+        raise _broken("it belongs to weights that its training changed; save it converted to a plain LoRA")
     if config.get("bias", "none") != "none":
         raise _broken("it changes biases, which is not supported")
     return config
