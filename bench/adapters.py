@@ -59,7 +59,8 @@ def main(rounds: int = 3) -> list[Table]:
     """No adapter asked for, one adapter, and four different ones in one batch."""
     table = Table(
         "adapters",
-        f"Text LoRA of rank {RANK} on all projections, 135M shape, greedy (ratio to the same model loaded without adapters)",
+        f"Text LoRA of rank {RANK} on all projections, 135M shape, greedy (ratio to the same model loaded without "
+        "adapters)",
         ("n", "without (tokens/s)", "loaded, unused", "one adapter", "four adapters at once"),
     )
     with tempfile.TemporaryDirectory() as folder:
