@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -121,10 +122,16 @@ def test_ctrl_c_says_that_nothing_is_lost(hub: LocalHub, home: Path) -> None:
     repo.fault(WEIGHTS, hold_after=1_000_000)
     line, environ = command(hub, home, "pull", NAME)
     with subprocess.Popen(
-        line, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        line,
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Who starts the tests in the background ignores Ctrl-C, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert hub.holding.wait(30)
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=8)  # less than the connection's own patience
     assert process.returncode == 130
     assert errors.startswith("quintet: stopped; what is here of owner/model is kept")

@@ -191,3 +191,15 @@ def test_a_pull_does_not_outlive_its_server(hub: LocalHub, start: Start) -> None
         getattr(server, end)()
         wait_until(lambda pid=child: not is_alive(pid))
         assert not (server.home / "weights" / "owner--model").exists()
+
+
+def test_a_removed_model_takes_its_alias_of_the_settings_along(hub: LocalHub, start: Start) -> None:
+    hub.add(NAME, FOLDER)
+    server = start(preload="[]")
+    follow(server)
+    server.stop()
+    server = start(preload="[]", aliases=json.dumps({"mine": NAME}))
+    assert server.ask("GET", "/v1/models/mine").json["id"] == NAME
+    assert server.ask("DELETE", f"/admin/models/{NAME}").status == 200
+    for name in (NAME, "mine"):
+        assert server.ask("GET", f"/v1/models/{name}").status == 404

@@ -154,7 +154,7 @@ class Worker:
             self._inbox.put(_Prepared(number, engine.prepare(request)))
         except QuintetError as error:
             self._inbox.put(_Prepared(number, None, error))
-        except Exception:  # foreign
+        except BaseException:  # foreign; what a library in Rust raises when it panics is no Exception
             traceback.print_exc()
             self._inbox.put(_Prepared(number, None, engine_failed()))
         finally:

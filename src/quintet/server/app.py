@@ -101,7 +101,12 @@ def make_shelf(settings: Settings) -> Shelf:
     """The shelf of this server; what the settings name may be still to be pulled. Raises CatalogError."""
     folder = settings.home / MODELS_FOLDER
     read = read_catalog([folder] if folder.is_dir() else [], with_echo=settings.echo.enabled)
-    return Shelf(read.models, settings.home, lambda models: _name_models(models, settings), settings.aliases)
+    return Shelf(
+        read.models,
+        settings.home,
+        lambda models, lenient: _name_models(models, settings, lenient=lenient),
+        settings.aliases,
+    )
 
 
 def _read(shelf: Shelf, settings: Settings) -> Catalog:
@@ -114,14 +119,18 @@ def _read(shelf: Shelf, settings: Settings) -> Catalog:
     return catalog
 
 
-def _name_models(models: Iterable[Model], settings: Settings) -> Catalog:
-    """A catalog of these models under the names and limits of the settings; raises CatalogError."""
+def _name_models(models: Iterable[Model], settings: Settings, *, lenient: bool) -> Catalog:
+    """A catalog of these models under the names and limits of the settings; raises CatalogError.
+
+    If `lenient`, aliases of the settings that lead nowhere are left out instead.
+    """
     read = make_catalog(_adjust(model, settings) for model in models)
     # An installed model that is really called so, as by its own alias, wins over a built-in alias.
     aliases = {
         alias: read.aliases.get(name, name)
         for alias, name in settings.all_aliases.items()
-        if alias in settings.aliases or (alias not in read.taken and name in read)
+        if (name in read and alias not in read.taken)
+        or (alias in settings.aliases and (name in read or not lenient))
     }
     return make_catalog(read.models, aliases)
 

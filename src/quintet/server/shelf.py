@@ -22,20 +22,28 @@ class Shelf:
         self,
         models: Iterable[Model],
         home: Path,
-        make: Callable[[Iterable[Model]], Catalog],
+        make: Callable[[Iterable[Model], bool], Catalog],
         reserved: Iterable[str],
     ) -> None:
-        """`models` are those of the catalog files; `make` lays the settings over them, whose aliases are `reserved`."""
+        """`models` are those of the catalog files; `make` lays the settings over them, whose aliases are `reserved`.
+
+        Its second argument says whether an alias of the settings may lead nowhere.
+        """
         self.known = make_catalog(models)
         self.library = Library(home)
         self._make = make
         self._reserved = frozenset(reserved)
         self._stamp: tuple[int, int] | None = None
 
-    def read(self) -> Catalog:
-        """The catalog with what is installed now; raises CatalogError."""
+    def read(self, *, lenient: bool = False) -> Catalog:
+        """The catalog with what is installed now; raises CatalogError.
+
+        A server that runs already is `lenient`: an alias of the settings leads nowhere once its model is removed.
+        """
         self._stamp = self.library.stamp()
-        return self._make(with_installed(self.known.models, self.library.installed(), self._reserved))
+        return self._make(
+            with_installed(self.known.models, self.library.installed(), self._reserved), lenient
+        )
 
     def find_known(self, name: str) -> Model | None:
         """The catalog's own entry of a name or alias, as if nothing were installed."""
@@ -46,7 +54,7 @@ class Shelf:
         try:
             if self._stamp is not None and self.library.stamp() == self._stamp:
                 return
-            catalog = self.read()
+            catalog = self.read(lenient=True)
         except (CatalogError, OSError) as error:
             log.warning("the installed models can't be taken over: %s", error)
             return
