@@ -176,7 +176,7 @@ def test_bad_tools(fields: dict[str, Any], param: str) -> None:
 def test_other_routes_take_calls_but_no_unanswered_ones() -> None:
     body = talk(asking(called()), answered())
     (request,) = ask("/chat_tokenize", body).requests
-    assert request.messages[1].tool_calls  # type: ignore[union-attr]
+    assert request.messages[1].tool_calls
     with pytest.raises(InvalidRequest, match="tool_call_id"):
         ask("/chat_tokenize", talk(answered()))
 

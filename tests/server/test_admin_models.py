@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,6 +30,10 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[LocalHub]:
 
 def pull(server: RunningServer, **body: Any) -> Answer:
     return server.ask("POST", "/admin/models/pull", {"model": NAME} | body)
+
+
+def is_gone(pid: int) -> bool:
+    return not is_alive(pid)
 
 
 def find(server: RunningServer, name: str = NAME) -> dict[str, Any]:
@@ -189,7 +194,7 @@ def test_a_pull_does_not_outlive_its_server(hub: LocalHub, start: Start) -> None
         assert hub.holding.wait(20)
         (child,) = server.workers()
         getattr(server, end)()
-        wait_until(lambda pid=child: not is_alive(pid))
+        wait_until(partial(is_gone, child))
         assert not (server.home / "weights" / "owner--model").exists()
 
 

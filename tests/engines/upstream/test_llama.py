@@ -151,7 +151,12 @@ def test_cancel_frees_the_slot(llama):
     for number in (1, 2):
         llama.submit(number, llama.prepare(ask(limits=ENDLESS)))
     seen = set()
-    wait_until(lambda: seen.update(number for number, _ in llama.step()) or seen == {1, 2})
+
+    def both_began() -> bool:
+        seen.update(number for number, _ in llama.step())
+        return seen == {1, 2}
+
+    wait_until(both_began)
     assert sum(slot["is_processing"] for slot in get(llama, "/slots")) == 2
     llama.cancel(1)
     llama.cancel(2)
@@ -171,7 +176,12 @@ def test_a_killed_server_breaks_the_engine_and_a_closed_engine_leaves_nobody(ggu
     server = pid_of(engine)
     engine.submit(1, engine.prepare(ask(limits=ENDLESS)))
     outputs = []
-    wait_until(lambda: outputs.extend(engine.step()) or outputs)
+
+    def began() -> bool:
+        outputs.extend(engine.step())
+        return bool(outputs)
+
+    wait_until(began)
     assert isinstance(outputs[-1][1], Token)
     os.kill(server, signal.SIGKILL)
     with pytest.raises(Broken, match="exit code 137"):
