@@ -2,9 +2,12 @@
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from quintet.cli import floors
 
@@ -80,3 +83,23 @@ def test_torch_is_installed_alone_and_pinned() -> None:
     match = re.search(r"\$\(PIP\) \$\(PIP_ARGS\) torch==(\S+)$", makefile, re.MULTILINE)
     assert match is not None
     assert not floors.is_below(match[1], floors.PACKAGES["torch"][0])
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"), [("base.txt", {"hf-xet", "rich"}), ("convert.txt", {"torch", "torchvision"})]
+)
+def test_a_lock_has_everything_that_its_packages_need(name: str, left_out: set[str]) -> None:
+    """Installed with --no-deps, so a package that an override took out would only be missed at import."""
+    here = {canonicalize_name(package) for package in pins(ROOT / "requirements" / name)}
+    missing = set()
+    for package in here:
+        try:
+            needs = [Requirement(line) for line in metadata.requires(package) or ()]
+        except metadata.PackageNotFoundError:
+            continue  # for another platform
+        missing |= {
+            (package, canonicalize_name(need.name))
+            for need in needs
+            if need.marker is None or need.marker.evaluate({"extra": ""})
+        }
+    assert {need for _, need in missing} - here == left_out
