@@ -134,7 +134,9 @@ def test_damaged_files_are_refused(driver: Driver, folder: Path, tiny: TinyModel
     whole = path.read_bytes()
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     misfit = {name: np.zeros((2, 7), np.float32), name.replace("_A", "_B"): np.zeros((128, 2), np.float32)}
-    for data in (b"", whole[:-9], whole[:60], b"\xff" * 8 + whole[8:], b"PK\x03\x04" + whole):
+    twice = whole.replace(b'"dtype": "F32", "shape"', b'"shape": 0, "shape"', 1)
+    assert twice != whole
+    for data in (twice, b"", whole[:-9], whole[:60], b"\xff" * 8 + whole[8:], b"PK\x03\x04" + whole):
         path.write_bytes(data)
         with pytest.raises(InvalidRequest, match="can't be used"):
             driver.engine.prepare(ask(adapter="hurt"))

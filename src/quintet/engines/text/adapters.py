@@ -27,6 +27,7 @@ MAX_LOADED = 8
 """Adapters in the graph at once; each costs a little of every step, whoever uses it."""
 MAX_RANK = 256
 WEIGHTS = "adapter_model.safetensors"
+MAX_FILE_BYTES = 2 * 1024**3
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)(?:\.default)?\.weight")
 _UNSUPPORTED = {
@@ -174,15 +175,24 @@ _TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 def read_safetensors(path: Path) -> dict[str, Matrix]:
     """Every tensor [rows, columns] of a safetensors file as float32; raises InvalidRequest."""
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise _broken(f"its file is larger than {MAX_FILE_BYTES:,} bytes")
         data = path.read_bytes()
         (length,) = struct.unpack_from("<Q", data)
         if length > min(_MAX_HEADER_BYTES, len(data) - 8):
             raise _broken("its file's header is longer than the file")
-        header = json.loads(data[8 : 8 + length])
+        header = json.loads(data[8 : 8 + length], object_pairs_hook=_unique)
         body = memoryview(data)[8 + length :]
         return {key: _tensor(entry, body) for key, entry in header.items() if key != "__metadata__"}
     except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _broken(f"{WEIGHTS} can't be read or is damaged") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names stand once; two readers could disagree about others."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
 
 
 def _tensor(entry: Mapping[str, Any], body: memoryview) -> Matrix:
