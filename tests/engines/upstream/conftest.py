@@ -46,3 +46,11 @@ def foreign():
     """A scripted server."""
     with Foreign() as server:
         yield server
+
+
+@pytest.fixture
+def engine(foreign):
+    """The engine in front of it."""
+    opened = foreign.open()
+    yield opened
+    opened.close()

@@ -5,8 +5,12 @@ import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from quintet.core.content import Message
+from quintet.core.events import collect
 from quintet.core.models import Model
+from quintet.core.requests import TextRequest
 from quintet.engines.upstream import open_engine
+from tests.engines import contract
 
 DONE = b"data: [DONE]\n\n"
 
@@ -22,6 +26,17 @@ def text_chunk(text, reason=None, index=0, **more):
 
 def usage_chunk(prompt=5, completion=2):
     return event({"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion}})
+
+
+GOOD = (text_chunk("one"), text_chunk(" two", "stop"), usage_chunk(), DONE)
+
+
+def ask(words="hello", **fields):
+    return TextRequest(model="ours", messages=(Message("user", (words,)),), **fields)
+
+
+def answer(engine, request=None):
+    return collect(contract.drive(engine, [request or ask()])[0])
 
 
 class Foreign:

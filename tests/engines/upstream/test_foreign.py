@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from quintet.core.content import Message
 from quintet.core.errors import (
     ContextTooLong,
     DeadlineExceeded,
@@ -18,33 +17,22 @@ from quintet.core.errors import (
     Overloaded,
     WorkerLost,
 )
-from quintet.core.events import collect
 from quintet.core.requests import (
     Detail,
     Limits,
     Sampling,
-    TextRequest,
 )
-from tests.engines import contract
-from tests.engines.upstream.foreign import DONE, event, stream, text_chunk, until_gone, usage_chunk
+from tests.engines.upstream.foreign import (
+    DONE,
+    GOOD,
+    answer,
+    ask,
+    event,
+    stream,
+    text_chunk,
+    until_gone,
+)
 from tests.support.server import wait_until
-
-GOOD = (text_chunk("one"), text_chunk(" two", "stop"), usage_chunk(), DONE)
-
-
-@pytest.fixture
-def engine(foreign):
-    opened = foreign.open()
-    yield opened
-    opened.close()
-
-
-def ask(words="hello", **fields):
-    return TextRequest(model="ours", messages=(Message("user", (words,)),), **fields)
-
-
-def answer(engine, request=None):
-    return collect(contract.drive(engine, [request or ask()])[0])
 
 
 @pytest.mark.parametrize(

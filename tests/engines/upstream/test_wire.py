@@ -24,25 +24,8 @@ from quintet.core.requests import (
     ToolUse,
 )
 from tests.engines import contract
-from tests.engines.upstream.foreign import DONE, event, stream, text_chunk, usage_chunk
+from tests.engines.upstream.foreign import DONE, GOOD, answer, ask, event, stream, text_chunk, usage_chunk
 from tests.support.server import wait_until
-
-GOOD = (text_chunk("one"), text_chunk(" two", "stop"), usage_chunk(), DONE)
-
-
-@pytest.fixture
-def engine(foreign):
-    opened = foreign.open()
-    yield opened
-    opened.close()
-
-
-def ask(words="hello", **fields):
-    return TextRequest(model="ours", messages=(Message("user", (words,)),), **fields)
-
-
-def answer(engine, request=None):
-    return collect(contract.drive(engine, [request or ask()])[0])
 
 
 def test_a_whole_answer(foreign, engine):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from quintet.core.errors import ContextTooLong, InvalidRequest, QuintetError
+from quintet.core.errors import ContextTooLong, QuintetError
 from quintet.core.events import Embedding, Event, Outcome
 from quintet.core.requests import EmbeddingRequest
 from quintet.dialects import sse
@@ -17,8 +17,8 @@ from quintet.dialects.base import Call, Incoming, Reply
 from quintet.dialects.conversation import check_length
 from quintet.dialects.errors import error_object
 from quintet.dialects.openai.fields import refuse_fields
-from quintet.dialects.openai.parse import PLACEHOLDER_MODELS
-from quintet.dialects.openai.wire import TokenId
+from quintet.dialects.openai.parse import model_name
+from quintet.dialects.openai.wire import TokenId, inputs_tag
 from quintet.dialects.validation import WireModel, check
 
 MAX_INPUTS = 2048
@@ -32,21 +32,12 @@ InputText = Annotated[str, Field(min_length=1)]
 InputIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_IDS)]
 
 
-def _input_tag(value: object) -> str:
-    if not isinstance(value, list):
-        return "(text)"
-    first = value[0] if value else ""
-    if isinstance(first, list):
-        return "(many ids)"
-    return "(ids)" if isinstance(first, int) and not isinstance(first, bool) else "(many texts)"
-
-
 Input = Annotated[
     Annotated[InputText, Tag("(text)")]
     | Annotated[InputIds, Tag("(ids)")]
     | Annotated[list[InputText], Field(min_length=1, max_length=MAX_INPUTS), Tag("(many texts)")]
     | Annotated[list[InputIds], Field(min_length=1, max_length=MAX_INPUTS), Tag("(many ids)")],
-    Discriminator(_input_tag),
+    Discriminator(inputs_tag),
 ]
 
 
@@ -64,7 +55,9 @@ def parse_embedding(incoming: Incoming) -> Call:
     refuse_fields(incoming.body)
     body = check(EmbeddingBody, incoming.body)
     texts, ids = _inputs(body.input)
-    request = EmbeddingRequest(model=_model(body, incoming), texts=texts, ids=ids, dimensions=body.dimensions)
+    request = EmbeddingRequest(
+        model=model_name(body.model, incoming), texts=texts, ids=ids, dimensions=body.dimensions
+    )
     renderer = EmbeddingRenderer(
         model=body.model or request.model, encoding_format=body.encoding_format or "float"
     )
@@ -84,18 +77,6 @@ def _inputs(given: Any) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
             param="input",
         )
     return (), tuple(tuple(ids) for ids in given)
-
-
-def _model(body: EmbeddingBody, incoming: Incoming) -> str:
-    if body.model in (None, *PLACEHOLDER_MODELS) and incoming.default_model:
-        return incoming.default_model
-    if body.model is not None:
-        return body.model
-    raise InvalidRequest(
-        "`model` is required. GET /v1/models lists the models of this server.",
-        param="model",
-        code="missing_required_parameter",
-    )
 
 
 class EmbeddingRenderer:

@@ -56,7 +56,7 @@ def parse_chat(incoming: Incoming) -> Call:
     n = body.n or 1
     _check_budget(n, limit, detail)
     request = TextRequest(
-        model=_model(body, incoming),
+        model=model_name(body.model, incoming),
         messages=to_messages(body.messages),
         sampling=_sampling(body),
         limits=_limits(body, limit),
@@ -83,7 +83,7 @@ def parse_completion(incoming: Incoming) -> Call:
     body = check(CompletionBody, incoming.body)
     if body.suffix:
         raise Unsupported("`suffix` is not supported. Leave it out.", param="suffix")
-    model, include_usage = _model(body, incoming), _include_usage(body)
+    model, include_usage = model_name(body.model, incoming), _include_usage(body)
     prompts = _prompts(body)
     echo = bool(body.echo)
     wants_logprobs = body.logprobs is not None
@@ -122,11 +122,12 @@ def parse_completion(incoming: Incoming) -> Call:
     return Call(requests=requests, renderer=renderer, stream=bool(body.stream))
 
 
-def _model(body: GenerationBody, incoming: Incoming) -> str:
-    if body.model in (None, *PLACEHOLDER_MODELS) and incoming.default_model:
+def model_name(given: str | None, incoming: Incoming) -> str:
+    """The model that a body names, or the one that answers where it names none; raises InvalidRequest."""
+    if given in (None, *PLACEHOLDER_MODELS) and incoming.default_model:
         return incoming.default_model
-    if body.model is not None:
-        return body.model
+    if given is not None:
+        return given
     raise InvalidRequest(
         "`model` is required. GET /v1/models lists the models of this server.",
         param="model",

@@ -32,7 +32,8 @@ Stop = Annotated[
 ]
 
 
-def _prompt_tag(value: object) -> str:
+def inputs_tag(value: object) -> str:
+    """Which of the four forms an input has: one text, many, the ids of one, or of many."""
     if not isinstance(value, list):
         return "(text)"
     first = value[0] if value else ""
@@ -46,7 +47,7 @@ Prompt = Annotated[
     | Annotated[TokenIds, Tag("(ids)")]
     | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS), Tag("(many texts)")]
     | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS), Tag("(many ids)")],
-    Discriminator(_prompt_tag),
+    Discriminator(inputs_tag),
 ]
 
 

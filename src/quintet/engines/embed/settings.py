@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from quintet.core.errors import LoadFailed
 from quintet.core.models import Model
+from quintet.core.options import read_options
 from quintet.engines.embed.pooling import POOLINGS
 
 
@@ -28,19 +29,8 @@ class Settings:
     @classmethod
     def of(cls, model: Model) -> Settings:
         """Read a model's options; raises LoadFailed that names the wrong one."""
-        options = dict(model.options)
-        known = {name for name in cls.__dataclass_fields__ if name != "properties"}
-        unknown = sorted(set(options) - known)
-        if unknown:
-            raise LoadFailed(
-                f"unknown option `{unknown[0]}` of model `{model.name}`; "
-                f"the embedding engine knows {', '.join(sorted(known))}."
-            )
-        for name, value in options.items():
-            kind = type(getattr(cls(), name))
-            if type(value) is not kind:
-                raise LoadFailed(f"option `{name}` of model `{model.name}` must be of type {kind.__name__}.")
-        plain = cls(**options)  # type: ignore[arg-type]
+        options = read_options(model, cls(), "embedding")
+        plain = cls(**options)
         if plain.max_batch_tokens < 1:
             raise LoadFailed(f"`max_batch_tokens` of model `{model.name}` must be at least 1.")
         if plain.threads < 0:
@@ -52,4 +42,4 @@ class Settings:
             properties["INFERENCE_PRECISION_HINT"] = plain.precision
         if plain.threads:
             properties["INFERENCE_NUM_THREADS"] = plain.threads
-        return cls(**options, properties=properties)  # type: ignore[arg-type]
+        return cls(**options, properties=properties)

@@ -7,6 +7,7 @@ from typing import Any
 
 from quintet.core.errors import LoadFailed
 from quintet.core.models import Model
+from quintet.core.options import read_options
 from quintet.engines.text.memory import CacheWish
 
 
@@ -47,19 +48,8 @@ class Settings:
     @classmethod
     def of(cls, model: Model) -> Settings:
         """Read a model's options; raises LoadFailed that names an unknown one."""
-        options = dict(model.options)
-        known = {name for name in cls.__dataclass_fields__ if name != "properties"}
-        unknown = sorted(set(options) - known)
-        if unknown:
-            raise LoadFailed(
-                f"unknown option `{unknown[0]}` of model `{model.name}`; "
-                f"the text engine knows {', '.join(sorted(known))}."
-            )
-        for name, value in options.items():
-            kind = type(getattr(cls(), name))
-            if type(value) is not kind:
-                raise LoadFailed(f"option `{name}` of model `{model.name}` must be of type {kind.__name__}.")
-        plain = cls(**options)  # type: ignore[arg-type]
+        options = read_options(model, cls(), "text")
+        plain = cls(**options)
         if plain.max_batch_tokens < 1 or plain.max_sequences < 1:
             raise LoadFailed(
                 f"`max_batch_tokens` and `max_sequences` of model `{model.name}` must be at least 1."
@@ -73,7 +63,7 @@ class Settings:
             properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = plain.quantization_group
         if plain.threads:
             properties["INFERENCE_NUM_THREADS"] = plain.threads
-        return cls(**options, properties=properties)  # type: ignore[arg-type]
+        return cls(**options, properties=properties)
 
 
 def context_of(model: Model, config: dict[str, Any]) -> int:
