@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -12,11 +13,14 @@ Role = Literal["system", "user", "assistant", "tool"]
 class Image:
     """One picture on its way to a model; exactly one of `data` and `url` is filled.
 
-    A dialect may leave a `url`; the service replaces it by checked bytes before any engine sees it.
+    A dialect may leave a `url`; the service replaces it, and bytes as they came, by a checked PNG before any engine
+    sees it.
     """
 
     data: bytes = b""
     url: str = ""
+    field: str = dataclass_field(default="", compare=False)
+    """Where it stood in the caller's body, for error messages."""
 
 
 Part = str | Image

@@ -57,6 +57,8 @@ class Model:
     """Longest prompt accepted, in tokens; None = the context length minus one."""
     default_new_tokens: int = 512
     """What a dialect without its own default generates at most."""
+    max_image_side: int = 1024
+    """Pixels of the longer side of a picture that a prompt may hold; larger ones are made smaller first."""
     max_in_flight: int = 100
     licence: str = ""
     description: str = ""

@@ -150,7 +150,13 @@ class _Table:
     def _check_values(self, model: Model) -> None:
         if not _ENGINE.fullmatch(model.engine):
             raise self._wrong('key "engine" must be a word of small letters, such as "text"', "engine")
-        for key in ("context_length", "default_new_tokens", "max_in_flight", "max_input_tokens"):
+        for key in (
+            "context_length",
+            "default_new_tokens",
+            "max_image_side",
+            "max_in_flight",
+            "max_input_tokens",
+        ):
             value = getattr(model, key)
             if value is not None and value < 1:
                 raise self._wrong(f'key "{key}" must be at least 1', key)

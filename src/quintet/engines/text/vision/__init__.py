@@ -1,0 +1,1 @@
+"""Vision encoders, one module per family of models: pixels in, embeddings for the prompt out."""
