@@ -27,6 +27,7 @@ OPTIONS: Mapping[str, Collection[str]] = {
         "kv_precision",
         "max_batch_tokens",
         "max_sequences",
+        "picture_cache_mb",
         "precision",
         "quantization_group",
         "threads",

@@ -12,6 +12,7 @@ import hashlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Protocol
 
 
 class OutOfBlocks(Exception):
@@ -83,7 +84,21 @@ class BlockPool:
             self._digest_of[block] = None
 
 
-def chain(salt: str, tokens: Sequence[int], block_size: int, known: list[bytes]) -> list[bytes]:
+class Span(Protocol):
+    """A stretch of tokens that is not what it says: the content behind it counts."""
+
+    digest: bytes
+    start: int
+
+    @property
+    def end(self) -> int:
+        """Index behind its last token."""
+        ...
+
+
+def chain(
+    salt: str, tokens: Sequence[int], block_size: int, known: list[bytes], spans: Sequence[Span] = ()
+) -> list[bytes]:
     """Extend `known` in place to the digests of all full blocks of `tokens`; digest i covers blocks 0..i."""
     parent = (
         known[-1]
@@ -92,6 +107,9 @@ def chain(salt: str, tokens: Sequence[int], block_size: int, known: list[bytes])
     )
     for start in range(len(known) * block_size, len(tokens) - block_size + 1, block_size):
         block = array("i", tokens[start : start + block_size]).tobytes()
+        for span in spans:
+            if span.start < start + block_size and span.end > start:
+                block += span.digest + array("q", [start - span.start]).tobytes()
         parent = hashlib.blake2b(block, key=parent, digest_size=16).digest()
         known.append(parent)
     return known

@@ -11,10 +11,11 @@ import time
 from collections.abc import Sequence as Listed
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import openvino as ov
 
-from quintet.core.errors import InvalidRequest, ModelNotFound
+from quintet.core.errors import InvalidRequest, LoadFailed, ModelNotFound
 from quintet.core.events import Finished, Prefill, PromptToken, Tokenized
 from quintet.core.models import Model
 from quintet.core.ports import EngineInfo, Output
@@ -32,6 +33,10 @@ from quintet.engines.text.sequence import Answer, Job, Penalized, Sequence
 from quintet.engines.text.settings import Settings, context_of
 from quintet.engines.text.template import ChatTemplate
 from quintet.engines.text.tools import Toolbox
+from quintet.engines.text.vision import FAMILIES, open_family
+from quintet.engines.text.vision.family import Family, Parts
+from quintet.engines.text.vision.network import Network
+from quintet.engines.text.vision.sight import Sight
 from quintet.engines.text.vocabulary import Vocabulary, read_json
 
 
@@ -48,7 +53,8 @@ class TextEngine:
         directory = Path(model.path)
         vocabulary = Vocabulary(directory)
         self._grammars = Grammars(vocabulary)
-        context_length = context_of(model, read_json(directory / "config.json"))
+        config = read_json(directory / "config.json")
+        context_length = context_of(model, config)
         self.executor = Executor(
             directory,
             device=settings.device,
@@ -63,6 +69,14 @@ class TextEngine:
             pool, max_batch_tokens=settings.max_batch_tokens, max_sequences=settings.max_sequences
         )
         template = ChatTemplate.of_directory(directory, vocabulary.config, override=model.chat_template)
+        family = self._open_eyes(directory, config, vocabulary, settings) if self.executor.width else None
+        self.sight = (
+            Sight(family, time.monotonic, cache_bytes=settings.picture_cache_mb * 1024 * 1024)
+            if family is not None
+            else None
+        )
+        if family is not None:
+            template.learn_pictures(family.markup)
         self._toolbox = Toolbox(template, vocabulary, model=model.name, named=model.tool_format)
         self.prompts = Prompts(
             vocabulary,
@@ -71,6 +85,7 @@ class TextEngine:
             vocabulary_size=self.executor.vocabulary_size,
             context_length=context_length,
             max_input_tokens=model.max_input_tokens,
+            family=family,
         )
         self.steps = 0
         self._vocabulary = vocabulary
@@ -126,9 +141,17 @@ class TextEngine:
             seed=seed,
             adapter=adapter,
             blueprint=prepared.blueprint,
+            pictures=prepared.pictures,
+            positions=prepared.positions,
             arrived_at=time.monotonic(),
         )
         self._jobs[request_id] = job
+        if self.sight is None or self.sight.show(request_id, request.owner, job.pictures):
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        """Let the language model read a prompt whose pictures were looked at."""
+        request = job.request
         # The prompt is reported before the first token of any choice, so the other choices come after that.
         for choice in range(1 if request.detail.prefill else request.best_of):
             self._add_choice(job, choice)
@@ -139,17 +162,39 @@ class TextEngine:
         job = self._forget(request_id)
         if job is None:
             return
+        if self.sight is not None:
+            self.sight.forget(request_id)
         for answer in job.answers:
             if answer.reason is None:
                 self._drop(answer.sequence)
 
     def busy(self) -> bool:
         """Whether `step` has anything to do."""
-        return bool(self._ready) or self.scheduler.busy
+        return bool(self._ready) or self.scheduler.busy or (self.sight is not None and self.sight.busy)
 
     def step(self) -> Listed[tuple[int, Output]]:
-        """One pass of the model over the next batch."""
+        """One pass of the model over the next batch; before it, a look at pictures if it is their turn."""
         outputs, self._ready = self._ready, []
+        if self.sight is None:
+            return self._pass(outputs)
+        if self.sight.may_look(others_wait=self.scheduler.busy):
+            self._look(self.sight, outputs)
+        began = time.monotonic()
+        outputs = self._pass(outputs)
+        self.sight.repay(time.monotonic() - began)
+        return outputs
+
+    def _look(self, sight: Sight, outputs: list[tuple[int, Output]]) -> None:
+        """Let the encoder take a turn, and begin what has all its pictures now."""
+        ready, broken = sight.look()
+        for request_id in ready:
+            self._begin(self._jobs[request_id])
+        for request_id, error in broken:
+            self.cancel(request_id)
+            outputs.append((request_id, error))
+
+    def _pass(self, outputs: list[tuple[int, Output]]) -> list[tuple[int, Output]]:
+        """One pass of the language model over the next batch; returns `outputs` with what came of it."""
         batch = self.scheduler.plan()
         if not batch.chunks:
             return outputs
@@ -213,6 +258,8 @@ class TextEngine:
             prompt_length=len(job.prompt),
             choice=choice,
             arrival=self._arrivals,
+            pictures=job.pictures,
+            positions=job.positions,
             wants_prompt_rows=request.detail.prefill and choice == 0,
         )
         detokenizer = Detokenizer(
@@ -245,6 +292,27 @@ class TextEngine:
         self.scheduler.remove(sequence)
         del self._owner_of[sequence]
 
+    def _open_eyes(
+        self, directory: Path, config: dict[str, Any], vocabulary: Vocabulary, settings: Settings
+    ) -> Family:
+        """The vision encoder in the model's directory; raises LoadFailed."""
+        family = open_family(
+            Parts(
+                directory,
+                config,
+                lambda text: vocabulary.encode(text, add_special_tokens=False),
+                lambda stem: Network(
+                    directory / f"{stem}.xml", device=settings.device, properties=settings.encoder_properties
+                ),
+            )
+        )
+        if family is None:
+            raise LoadFailed(
+                f"vision models of the kind {config.get('model_type')} can't be run; those that can are "
+                f"{', '.join(FAMILIES)}."
+            )
+        return family
+
     def _note_start(self, batch: Batch) -> None:
         for sequence, _ in batch.chunks:
             job = self._owner_of[sequence][0]
@@ -262,7 +330,8 @@ class TextEngine:
         slot = (
             self._adapters.slots[adapter.name] if self._adapters is not None and adapter is not None else None
         )
-        return Chunk(ids, past, sequence.blocks, rows, slot)
+        parts = [part for one in sequence.pictures if (part := one.part(past, count)) is not None]
+        return Chunk(ids, past, sequence.blocks, rows, slot, parts, sequence.places(past, count))
 
     def _report_prompts(
         self, batch: Batch, chunks: list[Chunk], logits: Logits, outputs: list[tuple[int, Output]]

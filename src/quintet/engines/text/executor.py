@@ -21,11 +21,14 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from quintet.core.errors import LoadFailed
 from quintet.engines.text.fusion import join_projections
+from quintet.engines.text.grafting import LANGUAGE_MODEL, graft_embeddings
 from quintet.engines.text.lora import AdapterInputs, Slot
 from quintet.engines.text.memory import CacheWish, check_weights, count_blocks
 from quintet.engines.text.positions import fix_longest_position
 
 Logits = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int64]
 
 BLOCK_SIZE = {"CPU": 32, "GPU": 16}
 """Tokens per KV block, fixed by OpenVINO's kernels."""
@@ -45,6 +48,10 @@ class Chunk:
     """Positions within `ids` whose logits are wanted."""
     adapter: Slot | None = None
     """Where its adapter lies, if it has one."""
+    pictures: Listed[tuple[Places, Rows]] = ()
+    """Which of `ids` pictures replace, by their index, and the rows [places, width] that stand there."""
+    positions: Places | None = None
+    """Positions [axes, ids] where they are not just counted."""
 
 
 class Executor:
@@ -64,7 +71,8 @@ class Executor:
         `properties` go to OpenVINO (INFERENCE_PRECISION_HINT, KV_CACHE_PRECISION, …).
         """
         core = ov.Core()
-        model = _read(core, directory, cache.context_length)
+        model, self.width = _read(core, directory, cache.context_length)
+        """Of the rows that pictures become; 0 for a model without eyes."""
         precision = (properties or {}).get("INFERENCE_PRECISION_HINT", "")
         self.adapter_inputs = AdapterInputs(model, precision=precision) if takes_adapters else None
         join_projections(model)
@@ -76,6 +84,11 @@ class Executor:
         self.blocks = self._allocate(cache)
         self._inputs: dict[str, npt.NDArray[Any]] = {}
         """The memory of the input tensors that are set now."""
+        shape = self._compiled.input("position_ids").get_partial_shape()
+        self.axes = shape[0].get_length() if len(shape) == 2 else 1
+        """How many numbers a token's position has."""
+        self._shown = -1
+        """Picture rows of the last step."""
         self._longest = np.zeros((), np.int32)
         self.request.set_tensor("max_context_len", ov.Tensor(self._longest, shared_memory=True))
         if self.adapter_inputs is not None:
@@ -105,12 +118,17 @@ class Executor:
         if not rows:
             rows.append(0)  # An empty gather is not worth a special graph: one unwanted row is cheaper.
         self._set("input_ids", ids)
-        self._set("position_ids", positions)
+        if self.axes == 1:
+            self._set("position_ids", positions)
+        else:
+            self._set_positions(chunks)
         self._set("past_lens", past)
         self._set("subsequence_begins", begins)
         self._set("block_indices_begins", held)
         self._set("block_indices", blocks)
         self._set("sampled_tokens_indices", rows)
+        if self.width:
+            self._set_pictures(chunks)
         self._longest[...] = longest
         if self.adapter_inputs is not None:
             self.adapter_inputs.choose(self.request, len(ids), adapted)
@@ -132,6 +150,36 @@ class Executor:
             self.request.set_tensor(name, ov.Tensor(known, shared_memory=True))
         known[:] = np.frombuffer(values, known.dtype)
 
+    def _set_positions(self, chunks: Listed[Chunk]) -> None:
+        """Positions [axes, T] of models that see where a token stands in a picture."""
+        counted = (
+            np.broadcast_to(np.arange(one.past, one.past + len(one.ids)), (self.axes, len(one.ids)))
+            if one.positions is None
+            else one.positions
+            for one in chunks
+        )
+        whole = np.ascontiguousarray(np.concatenate(list(counted), axis=1), np.int64)
+        self.request.set_tensor("position_ids", ov.Tensor(whole, shared_memory=False))
+
+    def _set_pictures(self, chunks: Listed[Chunk]) -> None:
+        """The rows of this step's pictures, and the tokens they replace."""
+        places: list[Places] = []
+        rows: list[Rows] = []
+        first = 0
+        for chunk in chunks:
+            for where, what in chunk.pictures:
+                places.append(where + first)
+                rows.append(what)
+            first += len(chunk.ids)
+        shown = sum(map(len, places))
+        if not shown and self._shown == 0:
+            return
+        self._shown = shown
+        indices = np.concatenate(places) if places else np.zeros(0, np.int64)
+        table = np.concatenate(rows) if rows else np.zeros((0, self.width), np.float32)
+        self.request.set_tensor("picture_positions", ov.Tensor(indices, shared_memory=False))
+        self.request.set_tensor("picture_rows", ov.Tensor(table, shared_memory=False))
+
     def _allocate(self, cache: CacheWish) -> int:
         """Set the cache tensors once; returns how many blocks they hold."""
         caches = [port for port in self._compiled.inputs if "_cache." in port.get_any_name()]
@@ -149,12 +197,13 @@ class Executor:
         return blocks
 
 
-def _read(core: ov.Core, directory: Path, context_length: int) -> ov.Model:
-    """The model in this directory, rewritten for paged attention; raises LoadFailed.
+def _read(core: ov.Core, directory: Path, context_length: int) -> tuple[ov.Model, int]:
+    """The model in this directory, rewritten for paged attention, and the width of picture rows; raises LoadFailed.
 
     OpenVINO's cache of compiled models is left off: it can't load paged attention (docs/decisions/0009-conversion.md).
     """
-    path = directory / "openvino_model.xml"
+    in_parts = directory / LANGUAGE_MODEL
+    path = in_parts if in_parts.is_file() else directory / "openvino_model.xml"
     if not path.is_file() or not path.with_suffix(".bin").is_file():
         raise LoadFailed(
             "the model directory has no openvino_model.xml and .bin; pull or convert the model again."
@@ -162,9 +211,10 @@ def _read(core: ov.Core, directory: Path, context_length: int) -> ov.Model:
     check_weights(path.with_suffix(".bin"))
     model = core.read_model(path)
     paged_attention_transformation(model, False, False, False)
+    width = graft_embeddings(core, model, directory) if path == in_parts else 0
     _select_rows(model)
     fix_longest_position(model, context_length)
-    return model
+    return model, width
 
 
 def _select_rows(model: ov.Model) -> None:

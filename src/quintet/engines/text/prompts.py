@@ -14,7 +14,9 @@ from quintet.core.events import Tokenized
 from quintet.core.requests import Request, TextRequest, TokenizeRequest, ToolUse
 from quintet.engines.text.adapters import Adapter
 from quintet.engines.text.grammar import Blueprint
+from quintet.engines.text.pictures import Placed, Placer, keep_last
 from quintet.engines.text.tools import Toolbox
+from quintet.engines.text.vision.family import Family, Positions
 from quintet.engines.text.vocabulary import Vocabulary
 
 CUT_MARGIN = 4
@@ -31,6 +33,9 @@ class Prompt:
     adapter: Adapter | None = None
     blueprint: Blueprint | None = None
     """What the answers must look like."""
+    pictures: Sequence[Placed] = ()
+    positions: Positions | None = None
+    """Positions [axes, prompt], for models where a token's position is more than its index."""
 
 
 class Prompts:
@@ -45,8 +50,14 @@ class Prompts:
         vocabulary_size: int,
         context_length: int,
         max_input_tokens: int | None,
+        family: Family | None = None,
     ) -> None:
-        """Lengths in tokens; `vocabulary_size` is the model's, which may exceed the tokenizer's."""
+        """Lengths in tokens; `vocabulary_size` is the model's, which may exceed the tokenizer's.
+
+        `family` is how the model sees; None for one that doesn't.
+        """
+        self._family = family
+        self._placer = Placer(family, vocabulary) if family is not None else None
         self._vocabulary = vocabulary
         self._toolbox = toolbox
         self._model = model
@@ -69,13 +80,13 @@ class Prompts:
 
     def _prompt(self, request: TextRequest) -> Prompt:
         self._check_ids(request)
-        ids = list(request.prompt_ids) or self._encode(request)
+        ids, pictures = (list(request.prompt_ids), []) if request.prompt_ids else self._read(request)
         if not ids:
             field = _field(request)
             raise InvalidRequest(f"`{field}` cannot be empty; send at least one token.", param=field)
         limits = request.limits
         if limits.truncate is not None:
-            ids = ids[-limits.truncate :]
+            ids, pictures = keep_last(ids, pictures, limits.truncate)
         if len(ids) > self._max_input_tokens:
             raise self._too_long(request, len(ids))
         if max(ids) >= self._vocabulary_size:
@@ -85,6 +96,8 @@ class Prompts:
             )
         room = self._context_length - len(ids)
         wanted = room if limits.max_new_tokens is None else limits.max_new_tokens
+        if limits.fit:
+            wanted = min(wanted, room)
         if wanted < 1:
             raise InvalidRequest("`max_new_tokens` must be at least 1.", param="max_new_tokens")
         if wanted > room:
@@ -98,12 +111,25 @@ class Prompts:
                     "context_length": self._context_length,
                 },
             )
-        return Prompt(request, ids, wanted)
+        positions = None
+        if pictures and self._family is not None and self._family.axes > 1:
+            positions = self._family.positions(ids, [one.layout for one in pictures])
+        return Prompt(request, ids, wanted, pictures=pictures, positions=positions)
 
-    def _encode(self, request: TextRequest) -> list[int]:
+    def _read(self, request: TextRequest) -> tuple[list[int], list[Placed]]:
+        """The ids of a request's prompt, and the pictures at their places in it."""
+        pictures = _pictures(request)
+        ids = self._encode(request, len(pictures))
+        if self._placer is None:
+            return ids, []
+        return self._placer.place(ids, pictures, _field(request))
+
+    def _encode(self, request: TextRequest, pictures: int) -> list[int]:
         if request.messages:
             text = self._render(request.messages, request.tool_use)
-        elif any(isinstance(part, Image) for part in request.prompt):
+        elif self._placer is not None:
+            text = self._placer.text_of(request.prompt)
+        elif pictures:
             raise Unsupported(f"model `{self._model}` can't see pictures; send text only.")
         else:
             text = "".join(part for part in request.prompt if isinstance(part, str))
@@ -112,18 +138,23 @@ class Prompts:
         truncate = request.limits.truncate
         if least > self._max_input_tokens and (truncate is None or truncate > self._max_input_tokens):
             raise self._too_long(request, least, is_exact=False)
-        if truncate is not None:
+        if truncate is not None and not pictures:
             # Generous, because a tokenizer may shorten texts first (NFKC), and reads a torn word in another way.
             text = text[-CUT_MARGIN * truncate * self._longest_token :]
-        return self._vocabulary.encode(text, add_special_tokens=not request.messages)
+        encode = self._vocabulary.encode if self._placer is None else self._placer.encode
+        return encode(text, add_special_tokens=not request.messages)
 
     def _render(self, messages: Sequence[Message], use: ToolUse | None = None) -> str:
-        if any(isinstance(part, Image) for message in messages for part in message.parts):
+        if self._placer is not None:
+            messages = self._placer.hide(messages)
+        elif any(isinstance(part, Image) for message in messages for part in message.parts):
             raise Unsupported(f"model `{self._model}` can't see pictures; send text only.", param="messages")
         return self._toolbox.render(messages, use)
 
     def _tokens(self, request: TokenizeRequest) -> Tokenized:
         text = self._render(request.messages) if request.messages else request.prompt
+        if self._placer is not None:
+            text = self._placer.reveal(text)
         special = request.add_special_tokens and not request.messages
         return Tokenized(self._vocabulary.spans(text, add_special_tokens=special), text)
 
@@ -145,6 +176,12 @@ class Prompts:
             param=_field(request),
             facts={"prompt_tokens": tokens, "max_prompt_tokens": most} if is_exact else None,
         )
+
+
+def _pictures(request: TextRequest) -> list[Image]:
+    """The pictures of a request in the order of its prompt."""
+    places = (request.prompt, *(message.parts for message in request.messages))
+    return [part for parts in places for part in parts if isinstance(part, Image)]
 
 
 def _field(request: TextRequest) -> str:

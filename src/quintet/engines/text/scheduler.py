@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from quintet.engines.text.blocks import BlockPool, chain
+from quintet.engines.text.blocks import BlockPool
 from quintet.engines.text.sequence import Sequence
 
 GENERATED_WEIGHT = 2
@@ -90,7 +90,7 @@ class Scheduler:
             sequence.computed += count
             full = sequence.computed // size
             if full > before:
-                chain(sequence.salt, sequence.tokens[: full * size], size, sequence.digests)
+                sequence.chain(size, full * size)
                 for index in range(before, full):
                     self.pool.name(sequence.blocks[index], sequence.digests[index])
                     self._readers.pop(sequence.digests[index], None)
@@ -154,7 +154,7 @@ class Scheduler:
         self.reused_tokens += sequence.computed
         if not sequence.counted:
             sequence.cached = sequence.computed
-        chain(sequence.salt, sequence.tokens, self.pool.block_size, sequence.digests)
+        sequence.chain(self.pool.block_size)
         for digest in sequence.digests[len(sequence.blocks) :]:
             if self.pool.find(digest) is None:
                 self._readers.setdefault(digest, sequence)
@@ -181,7 +181,7 @@ class Scheduler:
 
     def _usable_digests(self, sequence: Sequence) -> list[bytes]:
         """Digests of the blocks that can be reused; at least one token stays to be read."""
-        chain(sequence.salt, sequence.tokens, self.pool.block_size, sequence.digests)
+        sequence.chain(self.pool.block_size)
         return sequence.digests[: (len(sequence.tokens) - 1) // self.pool.block_size]
 
     def _reuse_prefix(self, sequence: Sequence) -> None:

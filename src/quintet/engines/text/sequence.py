@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence as Listed
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,9 +11,12 @@ import numpy as np
 from quintet.core.events import FinishReason, PromptToken, Token, ToolCallPart
 from quintet.core.requests import TextRequest
 from quintet.engines.text.adapters import Adapter
+from quintet.engines.text.blocks import chain
 from quintet.engines.text.detokenize import Detokenizer
 from quintet.engines.text.grammar import Blueprint, Guide
+from quintet.engines.text.pictures import Placed
 from quintet.engines.text.tools import CallReader
+from quintet.engines.text.vision.family import Positions
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +38,10 @@ class Sequence:
     """How many of the prompt's tokens were reused from the prefix cache when it was first admitted."""
     blocks: array[int] = field(default_factory=lambda: array("i"))
     digests: list[bytes] = field(default_factory=list)
+    pictures: Listed[Placed] = ()
+    """The pictures in its prompt."""
+    positions: Positions | None = None
+    """Positions [axes, prompt] of its prompt, where a token's position is more than its index."""
     wants_prompt_rows: bool = False
     """Needs the model's output at every prompt position, so no prefix may be skipped."""
     awaits: bytes = b""
@@ -46,6 +54,21 @@ class Sequence:
     def salt(self) -> str:
         """What must be equal for two sequences to share a prefix beside its tokens."""
         return f"{self.owner}\0{self.adapter}" if self.adapter else self.owner
+
+    def chain(self, block_size: int, length: int | None = None) -> None:
+        """Know the digests of all full blocks among its first `length` tokens; None = all."""
+        chain(self.salt, self.tokens[:length], block_size, self.digests, self.pictures)
+
+    def places(self, past: int, count: int) -> Positions | None:
+        """Positions [axes, count] of tokens [past, past + count); None where they are just counted."""
+        if self.positions is None:
+            return None
+        known = self.positions[:, past : past + count]
+        first = max(past, self.prompt_length)
+        # An answer is counted on from the largest position of the prompt, alike on all axes.
+        gap = int(self.positions.max()) + 1 - self.prompt_length
+        counted = np.arange(first, past + count) + gap
+        return np.concatenate([known, np.broadcast_to(counted, (len(known), len(counted)))], axis=1)
 
     @property
     def pending(self) -> int:
@@ -87,6 +110,8 @@ class Job:
     adapter: Adapter | None = None
     blueprint: Blueprint | None = None
     """What all answers must look like."""
+    pictures: Listed[Placed] = ()
+    positions: Positions | None = None
     answers: list[Answer] = field(default_factory=list)
     arrived_at: float = 0.0
     started_at: float | None = None

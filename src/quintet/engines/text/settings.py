@@ -35,7 +35,14 @@ class Settings:
     """Inference threads; 0 = one per core."""
     adapters: str = ""
     """Folder of PEFT LoRA directories that requests may name; empty = none. Room for them slows every step a little."""
+    picture_cache_mb: int = 256
+    """Memory for the embeddings of pictures seen last, for models that see."""
     properties: dict[str, str | int] = field(default_factory=dict)
+
+    @property
+    def encoder_properties(self) -> dict[str, str | int]:
+        """Those of `properties` that concern a vision encoder too."""
+        return {name: value for name, value in self.properties.items() if name != "KV_CACHE_PRECISION"}
 
     def cache(self, context_length: int) -> CacheWish:
         """The KV cache that a model with this context wants."""

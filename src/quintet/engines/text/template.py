@@ -45,6 +45,9 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
         self._special = {"bos_token": bos, "eos_token": eos}
+        self._markup = ""
+        """What stands for a picture where the template takes no parts."""
+        self._wants_parts = False
         self.tool_source = tool_source or source
         """The text that says how this model is shown tools."""
         try:
@@ -78,6 +81,27 @@ class ChatTemplate:
             source = read_json(directory / "chat_template.json").get("chat_template", PLAIN)
         return cls(source, tool_source=tool_source, **special)
 
+    def learn_pictures(self, markup: str) -> None:
+        """Find out how the template wants pictures, which it shows as `markup`; before the first `render`.
+
+        Some templates take a list of parts, some take nothing else, and those made for text take no parts at all.
+        """
+        picture = Message("user", (Image(), _PROBE))
+        words = Message("user", (_PROBE,))
+        self._markup, self._wants_parts = "", True
+        shown = self._try(picture)
+        if shown.count(markup) == 1 and _PROBE in shown:
+            self._wants_parts = False
+            self._wants_parts = _PROBE not in self._try(words)
+        else:
+            self._markup, self._wants_parts = markup + "\n", False
+
+    def _try(self, message: Message) -> str:
+        try:
+            return self.render([message])
+        except InvalidRequest:
+            return ""
+
     def render(
         self,
         messages: Sequence[Message],
@@ -89,7 +113,7 @@ class ChatTemplate:
 
         `tools` are in OpenAI's form; `call_id` makes ids of calls such as the template takes.
         """
-        shown = [_as_dict(message, call_id) for message in messages]
+        shown = [self._as_dict(message, call_id) for message in messages]
         with_tools = tools or any(message.tool_calls for message in messages)
         chosen = self._tool_template if with_tools else self._template
         values = {
@@ -131,7 +155,38 @@ class ChatTemplate:
             sys.settrace(tracer)
         return "".join(written)
 
+    def _as_dict(self, message: Message, call_id: Callable[[str], str]) -> dict[str, Any]:
+        """A message as templates expect it, without keys that don't apply: some only ask whether a key is there."""
+        shown: dict[str, Any] = {"role": message.role, "content": self._as_content(message)}
+        if message.tool_calls:
+            shown["tool_calls"] = [
+                {
+                    "id": call_id(call.id),
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": _as_arguments(call.arguments)},
+                }
+                for call in message.tool_calls
+            ]
+        if message.tool_call_id:
+            shown["tool_call_id"] = call_id(message.tool_call_id)
+        if message.name:
+            shown["name"] = message.name
+        return shown
 
+    def _as_content(self, message: Message) -> str | list[dict[str, str]]:
+        """Text alone as a string, mixed parts as the list that vision templates iterate over."""
+        if self._markup:
+            return "".join(self._markup if isinstance(part, Image) else part for part in message.parts)
+        if not self._wants_parts and not any(isinstance(part, Image) for part in message.parts):
+            return message.text
+        return [
+            {"type": "image"} if isinstance(part, Image) else {"type": "text", "text": part}
+            for part in message.parts
+        ]
+
+
+_PROBE = "zq7"
+"""A text that no template writes of its own accord, nor changes."""
 _FAULTS = (
     TemplateError,
     TypeError,
@@ -171,25 +226,6 @@ def _refuse(message: object) -> str:
     raise _Refused(str(message)[:200])
 
 
-def _as_dict(message: Message, call_id: Callable[[str], str]) -> dict[str, Any]:
-    """A message as templates expect it, without keys that don't apply: some only ask whether a key is there."""
-    shown: dict[str, Any] = {"role": message.role, "content": _as_content(message)}
-    if message.tool_calls:
-        shown["tool_calls"] = [
-            {
-                "id": call_id(call.id),
-                "type": "function",
-                "function": {"name": call.name, "arguments": _as_arguments(call.arguments)},
-            }
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id:
-        shown["tool_call_id"] = call_id(message.tool_call_id)
-    if message.name:
-        shown["name"] = message.name
-    return shown
-
-
 def _as_arguments(text: str) -> Any:
     """A call's arguments as an object; the text itself if a model wrote none."""
     try:
@@ -198,16 +234,6 @@ def _as_arguments(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     return value if isinstance(value, dict) else text
-
-
-def _as_content(message: Message) -> str | list[dict[str, str]]:
-    """Text alone as a string, mixed parts as the list that vision templates iterate over."""
-    if not any(isinstance(part, Image) for part in message.parts):
-        return message.text
-    return [
-        {"type": "image"} if isinstance(part, Image) else {"type": "text", "text": part}
-        for part in message.parts
-    ]
 
 
 def _content(config: dict[str, Any], name: str) -> str:

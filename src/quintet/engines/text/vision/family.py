@@ -56,7 +56,7 @@ class Parts:
 
 
 class Family(Protocol):
-    """One loaded vision encoder and its habits. `layout` is thread-safe; the stepping thread calls the rest."""
+    """One loaded vision encoder and its habits. `layout` and `positions` are thread-safe; the rest is not."""
 
     token: int
     """Id of the placeholder token."""
