@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,3 +37,31 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
 
         root = tmp_path_factory.mktemp("tiny")
         return TinyModel(make_llama(root), root / "ir")
+
+
+@dataclass
+class TinyVisionModel:
+    """The same for a model that sees; its processor is in `source`."""
+
+    reference: Any
+    source: Path
+    directory: Path
+
+
+@pytest.fixture(scope="session")
+def tiny_vision(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TinyVisionModel]:
+    """Tiny vision-language models by the name of their family, each made when the first test needs it."""
+    made: dict[str, TinyVisionModel] = {}
+
+    def make(family: str) -> TinyVisionModel:
+        if family not in made:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # The exporter's own deprecations are not ours to fail on.
+                from tests.support import tiny_vision
+
+                root = tmp_path_factory.mktemp(family)
+                reference = getattr(tiny_vision, f"make_{family}")(root)
+            made[family] = TinyVisionModel(reference, root / "pt", root / "ir")
+        return made[family]
+
+    return make
