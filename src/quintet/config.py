@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -106,6 +106,23 @@ class Limits(Section):
     """Open connections per client address that is neither loopback nor a trusted proxy."""
 
 
+class Fetch(Section):
+    """Links to pictures that callers send. Whatever these say, a link never leads to an inside address."""
+
+    enabled: bool = True
+    """Fetch them at all; if not, callers send pictures as data URLs."""
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (80, 443)
+    """Ports that a link may name."""
+    hosts: tuple[str, ...] = ()
+    """If not empty: the only hosts that links may lead to, by their exact names."""
+    own_origins: tuple[str, ...] = ()
+    """The server's own public names as host:port, so that no link leads back to it."""
+    permitted_addresses: tuple[str, ...] = ()
+    """Exact ip:port pairs that links may lead to although they are inside, such as your own picture server."""
+    refused_networks: tuple[str, ...] = ()
+    """More networks that links never lead to, such as public addresses used inside."""
+
+
 class Log(Section):
     """What is written to standard error."""
 
@@ -135,6 +152,8 @@ class Settings(Section):
     """Port to listen on; 0 picks a free one."""
     default_model: str = "starter-chat"
     """What answers where the wire names no model, as on POST /generate."""
+    default_vision_model: str = "starter-vision"
+    """What answers where the wire names no model and the prompt holds pictures."""
     aliases: dict[str, str] = Field(default_factory=dict)
     """More names for models: alias = "model". They are added to the built-in ones."""
     preload: tuple[str, ...] | None = None
@@ -144,6 +163,7 @@ class Settings(Section):
     auth: Auth = Field(default_factory=Auth)
     deadlines: Deadlines = Field(default_factory=Deadlines)
     limits: Limits = Field(default_factory=Limits)
+    fetch: Fetch = Field(default_factory=Fetch)
     log: Log = Field(default_factory=Log)
     echo: Echo = Field(default_factory=Echo)
 
@@ -179,7 +199,8 @@ class Settings(Section):
         `phi3` and `llava` are the names in the paths of seed clients; `tgi` and `dummy` are what Hugging Face
         clients send when the user names no model.
         """
-        built_in = dict.fromkeys(("phi3", "llava", "tgi", "dummy"), self.default_model)
+        built_in = dict.fromkeys(("phi3", "tgi", "dummy"), self.default_model)
+        built_in["llava"] = self.default_vision_model
         return built_in | self.aliases
 
 

@@ -13,10 +13,13 @@ from quintet.core.events import Event, Outcome
 from quintet.core.identity import Principal
 from quintet.core.models import Model
 from quintet.core.requests import Limits, TextRequest
+from quintet.media.decoder import Decoder
+from quintet.media.fetch import Fetcher
 from quintet.runtime.admission import Admission
 from quintet.runtime.catalog import make_catalog
 from quintet.runtime.local import LocalBackend
 from quintet.runtime.meter import Meter, Record
+from quintet.runtime.pictures import PictureRoom
 from quintet.runtime.service import Deadlines, Service
 from quintet.runtime.supervisor import Patience
 
@@ -57,7 +60,12 @@ class House:
         self.admission = Admission()
         self.models = models
         self.service = Service(
-            make_catalog(models), self.backend, self.admission, Meter(self.records.append), deadlines
+            make_catalog(models),
+            self.backend,
+            self.admission,
+            Meter(self.records.append),
+            PictureRoom(Decoder(), Fetcher()),
+            deadlines,
         )
         self._asked = 0
 

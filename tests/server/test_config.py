@@ -20,7 +20,9 @@ def test_defaults(tmp_path: Path) -> None:
     assert (settings.host, settings.port, settings.default_model) == ("127.0.0.1", 8000, "starter-chat")
     assert settings.local_allowed
     assert settings.preloaded == ("starter-chat",)
-    assert settings.all_aliases == dict.fromkeys(("phi3", "llava", "tgi", "dummy"), "starter-chat")
+    assert settings.all_aliases == dict.fromkeys(("phi3", "tgi", "dummy"), "starter-chat") | {
+        "llava": "starter-vision"
+    }
     auth = settings.auth
     assert (auth.ban_failures, auth.ban_seconds, auth.forget_seconds) == (5, 300, 1800)
     assert not settings.echo.enabled
@@ -32,7 +34,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     settings = read(tmp_path, file, port="2", auth__ban_failures="7", aliases__mine="c", preload='["x", "y"]')
     assert settings.port == 2
     assert (settings.auth.ban_seconds, settings.auth.ban_failures) == (10, 7)
-    assert settings.all_aliases == {"phi3": "b", "mine": "c", "llava": "a", "tgi": "a", "dummy": "a"}
+    assert settings.all_aliases == {"phi3": "b", "mine": "c", "llava": "starter-vision", "tgi": "a", "dummy": "a"}
     assert settings.preloaded == ("x", "y")
 
 

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from quintet.core.content import Image
 from quintet.core.errors import DeadlineExceeded, EngineFailed, ModelNotFound, NotReady, Unsupported
 from quintet.core.events import Event, Finished
 from quintet.core.identity import Principal
@@ -22,6 +21,7 @@ from quintet.runtime.catalog import Catalog
 from quintet.runtime.defaults import with_defaults
 from quintet.runtime.merge import merge
 from quintet.runtime.meter import Meter
+from quintet.runtime.pictures import PictureRoom, has_picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,7 @@ class Service:
         backend: Backend,
         admission: Admission,
         meter: Meter,
+        pictures: PictureRoom,
         deadlines: Deadlines | None = None,
     ) -> None:
         self.catalog = catalog
@@ -60,6 +61,7 @@ class Service:
         self.is_downloading: Callable[[str], bool] = lambda name: False
         """Whether the model of this name is being pulled; the server sets it."""
         self._meter = meter
+        self._pictures = pictures
         self._deadlines = deadlines or Deadlines()
 
     def resolve(self, name: str) -> Model:
@@ -100,6 +102,7 @@ class Service:
             check_installed(model)
             request = replace(with_defaults(model, request), model=model.name, owner=principal.owner)
             with self.admission.admit(model) as ticket:
+                request = await self._pictures.resolve(model, request)
                 await self.ensure_ready(model)
                 entry.started()
                 async with aclosing(self._within_deadlines(model, request)) as events:
@@ -145,6 +148,7 @@ class Service:
         """Take no new work, let work in flight finish for at most so long, stop all workers."""
         self.admission.drain()
         await self.backend.close(drain_seconds)
+        await self._pictures.close()
 
     async def _within_deadlines(self, model: Model, request: Request) -> AsyncGenerator[Event]:
         """The backend's events, or DeadlineExceeded."""
@@ -186,7 +190,7 @@ def check_capability(catalog: Catalog, model: Model, request: Request) -> None:
         raise Unsupported(
             f"This model is for {model.task}, not for {tasks[0]}; {_advice(catalog, tasks)}", param="model"
         )
-    if isinstance(request, TextRequest) and not model.can_see and _has_picture(request):
+    if isinstance(request, TextRequest) and not model.can_see and has_picture(request):
         raise Unsupported(
             f"This model reads text only; leave the pictures out, or {_advice(catalog, ('vision',))}",
             param="model",
@@ -200,11 +204,6 @@ def _advice(catalog: Catalog, tasks: Sequence[Task]) -> str:
     if not able[0].is_installed:
         return f"none for {tasks[0]} is installed, get one with: quintet pull {able[0].name}"
     return f"use {able[0].name} instead."
-
-
-def _has_picture(request: TextRequest) -> bool:
-    places = (request.prompt, *(message.parts for message in request.messages))
-    return any(isinstance(part, Image) for parts in places for part in parts)
 
 
 def _late(*, begun: bool) -> DeadlineExceeded:

@@ -13,13 +13,16 @@ from fastapi import FastAPI
 from quintet import __version__
 from quintet.config import ConfigError, Settings
 from quintet.core.models import Model
-from quintet.dialects import openai, tgi
+from quintet.dialects import krutrim, manager, openai, tgi
 from quintet.dialects.base import Operation, Reply
 from quintet.log import Logger
+from quintet.media.decoder import Decoder
+from quintet.media.fetch import Fetcher, FetchPolicy
 from quintet.runtime.admission import Admission
 from quintet.runtime.catalog import Catalog, make_catalog, read_catalog
 from quintet.runtime.local import LocalBackend
 from quintet.runtime.meter import Meter
+from quintet.runtime.pictures import PictureRoom
 from quintet.runtime.service import Deadlines, Service
 from quintet.runtime.supervisor import Patience
 from quintet.server.addresses import AddressBook, parse_address
@@ -50,7 +53,12 @@ from quintet.server.stream import Waits
 from quintet.store.keycache import KeyCache
 from quintet.store.keys import KeyStore
 
-DIALECTS: Mapping[str, tuple[Operation, ...]] = {"openai": openai.OPERATIONS, "tgi": tgi.OPERATIONS}
+DIALECTS: Mapping[str, tuple[Operation, ...]] = {
+    "openai": openai.OPERATIONS,
+    "tgi": tgi.OPERATIONS,
+    "krutrim": krutrim.OPERATIONS,
+    "manager": manager.OPERATIONS,
+}
 """Every dialect the server speaks."""
 ENGINES: Mapping[str, str] = {
     "text": "quintet.engines.text.engine:open_engine",
@@ -202,7 +210,25 @@ def _make_service(settings: Settings, catalog: Catalog, meter: Meter) -> Service
         prepare_seconds=min(usual.prepare_seconds, first * 2 / 3),
     )
     backend = LocalBackend(patience=patience, factories=ENGINES, check=Inspector(settings.home).check)
-    return Service(catalog, backend, Admission(), meter, deadlines)
+    return Service(catalog, backend, Admission(), meter, _make_picture_room(settings), deadlines)
+
+
+def _make_picture_room(settings: Settings) -> PictureRoom:
+    fetch = settings.fetch
+    try:
+        fetcher = Fetcher(
+            FetchPolicy(
+                enabled=fetch.enabled,
+                ports=frozenset(fetch.ports),
+                hosts=frozenset(fetch.hosts),
+                own_origins=frozenset({*fetch.own_origins, f"{settings.host}:{settings.port}"}),
+                permitted_addresses=frozenset(fetch.permitted_addresses),
+                refused_networks=fetch.refused_networks,
+            )
+        )
+    except ValueError as error:
+        raise ConfigError(f"fetch: {error}") from error
+    return PictureRoom(Decoder(), fetcher)
 
 
 def _make_bans(settings: Settings) -> Bans:

@@ -25,6 +25,7 @@ from quintet.engines.text.answers import Answers
 from quintet.engines.text.blocks import BlockPool
 from quintet.engines.text.detokenize import Detokenizer
 from quintet.engines.text.executor import Chunk, Executor, Logits
+from quintet.engines.text.figures import show_figures
 from quintet.engines.text.grammar import Grammars
 from quintet.engines.text.prompts import Prompt, Prompts
 from quintet.engines.text.sampling import Drawn, Report, Sampler, Want, seeded
@@ -88,6 +89,7 @@ class TextEngine:
             family=family,
         )
         self.steps = 0
+        self._name = model.name
         self._vocabulary = vocabulary
         self._context_length = context_length
         self._sampler = Sampler()
@@ -212,6 +214,10 @@ class TextEngine:
                 if sequence in self._owner_of:  # else another choice has ended the request with an error
                     self._take(sequence, drawn, outputs)
         return outputs
+
+    def metrics(self) -> str:
+        """What was done since the load, as Prometheus text; implements core.ports.Measured."""
+        return show_figures(self._name, self.scheduler, self.sight)
 
     def close(self) -> None:
         """Free everything; safe to call twice."""

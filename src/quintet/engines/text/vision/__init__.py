@@ -9,6 +9,9 @@ from quintet.engines.text.vision.family import Family, Parts
 FAMILIES: dict[str, str] = {
     "llava": "llava:Llava",
     "llava_next": "llava_next:LlavaNext",
+    "idefics3": "idefics3:Idefics3",
+    "smolvlm": "idefics3:Idefics3",
+    "qwen2_5_vl": "qwen25_vl:Qwen25Vl",
 }
 """A config.json's model_type → module beside this one and its class."""
 

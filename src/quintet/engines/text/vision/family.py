@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL.Image import Image as Picture
 
+from quintet.core.errors import LoadFailed
 from quintet.engines.text.vision.network import Network
 from quintet.engines.text.vocabulary import read_json
 
@@ -50,9 +51,17 @@ class Parts:
 
     @property
     def image_processor(self) -> dict[str, Any]:
-        """How its makers resize and normalise: preprocessor_config.json, or its part of processor_config.json."""
-        own = read_json(self.directory / "preprocessor_config.json")
-        return own or read_json(self.directory / "processor_config.json").get("image_processor", {})
+        """How its makers resize and normalise; raises LoadFailed if no file says it.
+
+        It is part of processor_config.json in newer releases, which also win where both are there.
+        """
+        nested = read_json(self.directory / "processor_config.json").get("image_processor")
+        found = nested or read_json(self.directory / "preprocessor_config.json")
+        if not found or not isinstance(found, dict):
+            raise LoadFailed(
+                "the model directory has no preprocessor_config.json; pull or convert the model again."
+            )
+        return found
 
 
 class Family(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL.Image import Image as Picture
@@ -53,7 +53,9 @@ class Llava:
 
     def _try_out(self) -> int:
         """See an empty tile, so that files which don't fit each other fail here; returns the width of a row."""
-        message = "the vision encoder doesn't fit config.json and the image processor; convert the model again."
+        message = (
+            "the vision encoder doesn't fit config.json and the image processor; convert the model again."
+        )
         if self._network.inputs != {"pixel_values"}:
             raise LoadFailed(message)
         try:
@@ -62,7 +64,8 @@ class Llava:
             raise LoadFailed(message) from error
         if rows.ndim != 2 or len(rows) != self._tile_rows:
             raise LoadFailed(message)
-        return rows.shape[1]
+        width: int = rows.shape[1]
+        return width
 
 
 def _placeholder(parts: Parts) -> tuple[int, str]:
@@ -73,29 +76,36 @@ def _placeholder(parts: Parts) -> tuple[int, str]:
     config = parts.config
     key = "image_token_index" if config.get("image_token_index") is not None else "image_token_id"
     token = whole(config, key, least=0, most=10**7)
-    tokenizer = read_json(parts.directory / "tokenizer_config.json")
-    told = (
-        section(tokenizer, "extra_special_tokens").get("image_token")
-        if isinstance(tokenizer.get("extra_special_tokens"), dict)
-        else None,
-        tokenizer.get("image_token"),
-        read_json(parts.directory / "processor_config.json").get("image_token"),
-        "<image>",
-    )
-    for text in told:
-        if isinstance(text, dict):
-            text = text.get("content")
-        if isinstance(text, str) and text and parts.ids_of(text) == [token]:
+    for text in _spellings(parts):
+        if parts.ids_of(text) == [token]:
             return token, text
     raise LoadFailed(
         f"the tokenizer has no image token with the id that `{key}` in config.json says; pull the model again."
     )
 
 
+def _spellings(parts: Parts) -> Iterator[str]:
+    """How the model's files may write the placeholder."""
+    tokenizer = read_json(parts.directory / "tokenizer_config.json")
+    special = tokenizer.get("extra_special_tokens")  # in some releases a list
+    places = (
+        special if isinstance(special, dict) else {},
+        tokenizer,
+        read_json(parts.directory / "processor_config.json"),
+    )
+    for place in places:
+        text = place.get("image_token")
+        if isinstance(text, dict):
+            text = text.get("content")
+        if isinstance(text, str) and text:
+            yield text
+    yield "<image>"
+
+
 def _measure(parts: Parts, processor: ClipProcessor) -> tuple[int, int]:
     """Patches along a tile's side, and rows that the encoder makes of a tile; raises LoadFailed."""
     tower = section(parts.config, "vision_config")
-    kind = tower.get("model_type", "clip_vision_model")
+    kind = str(tower.get("model_type", "clip_vision_model"))
     if kind not in _TOWERS:
         raise LoadFailed("the model's vision encoder is neither CLIP nor SigLIP; use another model.")
     extra, patch_default, side_default = _TOWERS[kind]

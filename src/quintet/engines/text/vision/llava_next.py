@@ -112,7 +112,11 @@ def _read_grids(parts: Parts, side: int) -> list[tuple[int, int]]:
         found = parts.config.get(key)
     if found is None:
         found = _KNOWN_GRIDS
-    if not isinstance(found, list) or not 1 <= len(found) <= MAX_GRIDS or not all(_is_grid(one, side) for one in found):
+    if (
+        not isinstance(found, list)
+        or not 1 <= len(found) <= MAX_GRIDS
+        or not all(_is_grid(one, side) for one in found)
+    ):
         raise LoadFailed(
             f"`{key}` in the model's files must be a list of 1 to {MAX_GRIDS} heights and widths, each a multiple of "
             f"{side} pixels and with at most {MAX_TILES} tiles. Pull or convert the model again."

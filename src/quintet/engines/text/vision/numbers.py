@@ -7,6 +7,8 @@ from typing import Any
 from quintet.core.errors import LoadFailed
 
 _MISSING = object()
+_LARGEST = 1e30
+"""Far more than any model's numbers, and little enough for float32."""
 _NEXT_STEP = "Pull or convert the model again."
 
 
@@ -38,12 +40,12 @@ def numbers(
     described: dict[str, Any], key: str, *, count: int, default: tuple[float, ...] | None = None
 ) -> tuple[float, ...]:
     """The list of so many finite numbers under `key`; one number alone stands for all of them. Raises LoadFailed."""
-    found = described.get(key)
+    found: Any = described.get(key)
     if found is None and default is not None:
         return default
     if type(found) in (int, float):
         found = [found] * count
     is_list = isinstance(found, list) and len(found) == count
-    if not is_list or not all(type(one) in (int, float) and abs(one) < 1e30 for one in found):
+    if not is_list or not all(type(one) in (int, float) and abs(one) < _LARGEST for one in found):
         raise LoadFailed(f"`{key}` in the model's files must be a list of {count} numbers. {_NEXT_STEP}")
     return tuple(float(one) for one in found)

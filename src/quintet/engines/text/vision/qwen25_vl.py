@@ -1,8 +1,9 @@
 """Qwen2.5-VL: a picture in nearly its own size, in patches of which four become one token, with places in three axes.
 
-Its encoder looks at windows in most layers and at everything in a few. Both are told to the converted model by masks
-of patches × patches numbers, so memory grows with the square of a picture's area: 1024 × 1024 pixels are 5,476
-patches and two masks of 120 MB. Larger pictures than MAX_PATCHES are made smaller, though the makers allow more.
+Its encoder looks at windows in most layers and at everything in a few. The converted model is told so by a mask of
+patches × patches numbers, so memory grows with the square of a picture's area: 1024 × 1024 pixels are 5,476 patches,
+a mask of 120 MB and, in the encoder of the real size, 1.2 GB at the peak. Larger pictures than MAX_PATCHES are made
+smaller, though the makers allow more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from quintet.engines.text.vision.numbers import section, whole
 from quintet.engines.text.vision.pixels import Pixels
 
 MAX_PATCHES = 8192
-"""Of one picture, about 1270 × 1270 pixels; its two masks take 540 MB."""
+"""Of one picture, about 1270 × 1270 pixels. Its mask takes 270 MB."""
 MAX_RATIO = 200
 """Times that a picture may be longer than it is high, or the other way round; a rule of the model's makers."""
 _PIXELS = {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}
@@ -95,18 +96,17 @@ class Qwen25Vl:
         high, wide = (side // self._factor for side in tile.shape[:2])
         cut = pixels.reshape(3, high, merge, patch, wide, merge, patch).transpose(1, 4, 2, 5, 0, 3, 6)
         flat: npt.NDArray[np.float32] = cut.reshape(high * wide * merge**2, 3, 1, patch**2)
-        return flat.repeat(self._frames, axis=2).reshape(
-            len(flat), -1
-        )  # a still picture is the same frame twice
+        return flat.repeat(self._frames, axis=2).reshape(len(flat), -1)  # a still picture: equal frames
 
     def _see(self, tile: Tile) -> Rows:
         high, wide = (side // self._factor for side in tile.shape[:2])
         index, sizes = _windows(high, wide, self._window)
-        patches = high * wide * self._merge**2
         hidden = self._embed(hidden_states=self.patches(tile))
         return self._merger(
             hidden_states=hidden,
-            attention_mask=np.zeros((1, patches, patches), np.float32),
+            attention_mask=np.zeros(
+                (1, 1, 1), np.float32
+            ),  # spread over all; in full it would be another 120 MB
             window_attention_mask=_blocks(sizes * self._merge**2),
             window_index=index,
             rotary_pos_emb=self._rotary(high, wide),

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: what people send is fetched, checked and made anew here before any engine sees it."""
