@@ -9,6 +9,7 @@ import pytest
 from quintet.core.errors import ModelNotFound
 from quintet.runtime.catalog import NAME, read_catalog
 from quintet.runtime.catalog_file import read_file
+from quintet.weights.vision import PARTS
 
 FOLDER = Path(str(files("quintet"))) / "catalog"
 CATALOG = read_catalog()
@@ -95,6 +96,19 @@ def test_tables_are_consistent(model):
         assert model.memory_bytes > 0
     if model.memory_bytes and model.sources[0].precision in ("int8", "int4"):
         assert model.disk_bytes < model.memory_bytes, "weights are loaded whole"
+
+
+@pytest.mark.parametrize("model", [model for model in PULLED if model.can_see], ids=lambda model: model.name)
+def test_models_that_see_say_whether_they_run(model):
+    assert model.architecture
+    assert (model.architecture not in PARTS) == model.description.endswith("This version can't run it.")
+
+
+@pytest.mark.parametrize(
+    "name", ["llava", "LLaVA-NeXT", "llava-1.5-7b-hf", "llava-1.5-7b-4", "idefics", "smolvlm"]
+)
+def test_what_clients_call_a_model_that_sees_runs_once_it_is_pulled(name):
+    assert CATALOG.find(name).architecture in PARTS
 
 
 def test_each_task_has_a_small_one():

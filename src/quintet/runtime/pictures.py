@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from quintet.core.content import Image, Part
@@ -16,6 +16,7 @@ from quintet.media.decoder import Decoder
 from quintet.media.fetch import Fetcher
 
 MAX_HELD_BYTES = 256 * 1024 * 1024
+"""More pictures at once are answered 429."""
 
 
 class PictureRoom:
@@ -23,55 +24,52 @@ class PictureRoom:
 
     def __init__(self, decoder: Decoder, fetcher: Fetcher, *, max_held_bytes: int = MAX_HELD_BYTES) -> None:
         self.held_bytes = 0
-        """Files of pictures as they came, of all requests together."""
+        """Pictures of all requests together, as they came and as they were made."""
         self._decoder = decoder
         self._fetcher = fetcher
-        self._max_held_bytes = max_held_bytes
+        self.max_held_bytes = max_held_bytes
 
-    async def resolve(self, model: Model, request: Request) -> Request:
-        """The request with every picture as an RGB PNG no larger than the model takes; raises QuintetError."""
-        if not isinstance(request, TextRequest) or not has_picture(request):
-            return request
-        with self._hold(sum(len(picture.data) for picture in pictures_of(request))):
-            made = await self._make_all(pictures_of(request), model, request.owner)
-        anew = iter(made)
+    @asynccontextmanager
+    async def resolved(self, model: Model, request: Request) -> AsyncIterator[Request]:
+        """The request with every picture as an RGB PNG no larger than the model takes; raises QuintetError.
 
-        def replaced(parts: Sequence[Part]) -> tuple[Part, ...]:
-            return tuple(next(anew) if isinstance(part, Image) else part for part in parts)
-
-        return replace(
-            request,
-            prompt=replaced(request.prompt),
-            messages=tuple(replace(message, parts=replaced(message.parts)) for message in request.messages),
-        )
+        What it holds in memory counts until the block is left.
+        """
+        pictures = pictures_of(request) if isinstance(request, TextRequest) else []
+        if not isinstance(request, TextRequest) or not pictures:
+            yield request
+            return
+        loan = _Loan(self)
+        try:
+            originals = sum(len(picture.data) for picture in pictures)
+            loan.take(originals)
+            made = await self._make_all(pictures, model, request.owner, loan)
+            del pictures
+            loan.give_back(originals)
+            request = _replaced(request, made)
+            del made
+            yield request
+        finally:
+            loan.give_back(loan.held_bytes)
 
     async def close(self) -> None:
         """End the decoding processes; no link is fetched any more."""
         await self._fetcher.close()
         await self._decoder.close()
 
-    @contextmanager
-    def _hold(self, size: int) -> Iterator[None]:
-        """Count files that came with requests until they are made anew; raises Overloaded."""
-        if self.held_bytes + size > self._max_held_bytes:
-            raise Overloaded("Too many large pictures are waiting. Try again in a moment.", retry_after=2)
-        self.held_bytes += size
-        try:
-            yield
-        finally:
-            self.held_bytes -= size
-
-    async def _make_all(self, pictures: Sequence[Image], model: Model, owner: str) -> list[Image]:
+    async def _make_all(
+        self, pictures: Sequence[Image], model: Model, owner: str, loan: _Loan
+    ) -> list[Image]:
         """Links side by side, as they mostly wait; what came as bytes one after the other."""
         try:
             async with asyncio.TaskGroup() as group:
                 linked = {
-                    index: group.create_task(self._fetch(picture, model, owner))
+                    index: group.create_task(self._fetch(picture, model, owner, loan))
                     for index, picture in enumerate(pictures)
                     if picture.url
                 }
                 made = {
-                    index: await self._make(picture.data, picture.field, model)
+                    index: await self._make(picture.data, picture.field, model, loan)
                     for index, picture in enumerate(pictures)
                     if not picture.url
                 }
@@ -81,20 +79,54 @@ class PictureRoom:
         made |= {index: task.result() for index, task in linked.items()}
         return [made[index] for index in range(len(pictures))]
 
-    async def _fetch(self, picture: Image, model: Model, owner: str) -> Image:
+    async def _fetch(self, picture: Image, model: Model, owner: str, loan: _Loan) -> Image:
         data = await self._fetcher.fetch(
             picture.url, field=_place(picture.field), wanted=_is_picture, owner=owner
         )
-        return await self._make(data, picture.field, model)
+        return await self._make(data, picture.field, model, loan)
 
-    async def _make(self, data: bytes, field: str, model: Model) -> Image:
+    async def _make(self, data: bytes, field: str, model: Model, loan: _Loan) -> Image:
         made = await self._decoder.normalise(data, max_side=model.max_image_side, field=_place(field))
+        loan.take(len(made))
         return Image(data=made, field=field)
+
+
+class _Loan:
+    """What one request holds of the bytes that all may hold together."""
+
+    def __init__(self, room: PictureRoom) -> None:
+        self._room = room
+        self.held_bytes = 0
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more; raises Overloaded."""
+        if self._room.held_bytes + size > self._room.max_held_bytes:
+            raise Overloaded(
+                "Too many large pictures are being worked on. Try again in a moment.", retry_after=2
+            )
+        self._room.held_bytes += size
+        self.held_bytes += size
+
+    def give_back(self, size: int) -> None:
+        """Hold so many bytes less."""
+        self._room.held_bytes -= size
+        self.held_bytes -= size
+
+
+def _replaced(request: TextRequest, pictures: Sequence[Image]) -> TextRequest:
+    """The request with these pictures in the places of its own."""
+    anew = iter(pictures)
+
+    def replaced(parts: Sequence[Part]) -> tuple[Part, ...]:
+        return tuple(next(anew) if isinstance(part, Image) else part for part in parts)
+
+    messages = tuple(replace(message, parts=replaced(message.parts)) for message in request.messages)
+    return replace(request, messages=messages, prompt=replaced(request.prompt))
 
 
 def pictures_of(request: TextRequest) -> list[Image]:
     """All pictures of a request, in order."""
-    places = (request.prompt, *(message.parts for message in request.messages))
+    places = (*(message.parts for message in request.messages), request.prompt)
     return [part for parts in places for part in parts if isinstance(part, Image)]
 
 

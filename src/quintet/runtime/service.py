@@ -102,10 +102,12 @@ class Service:
             check_installed(model)
             request = replace(with_defaults(model, request), model=model.name, owner=principal.owner)
             with self.admission.admit(model) as ticket:
-                request = await self._pictures.resolve(model, request)
                 await self.ensure_ready(model)
-                entry.started()
-                async with aclosing(self._within_deadlines(model, request)) as events:
+                async with (
+                    self._pictures.resolved(model, request) as request,
+                    aclosing(self._within_deadlines(model, request)) as events,
+                ):
+                    entry.started()
                     async for event in events:
                         entry.saw(event)
                         if type(event) is Finished:
