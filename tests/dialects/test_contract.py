@@ -90,6 +90,9 @@ PATHS = [
     "/phi3/gpu0/generate",
     "/tokenize",
     "/chat_tokenize",
+    "/v1/multimodal/generations/idefics",
+    "/generate/fromtext",
+    "/generate/fromimagetext",
 ]
 
 
@@ -295,6 +298,29 @@ def test_the_vectors_of_a_stream_are_the_whole(encoding: str, data: st.DataObjec
     (streamed,) = read_stream(stream(ask("/v1/embeddings", body), events))
     assert streamed == whole("/v1/embeddings", body, events)
     assert [one["index"] for one in streamed["data"]] == [0, 1, 2]
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_bare_text_is_the_same_in_pieces_and_whole(data: st.DataObject) -> None:
+    body = {"model_name": "starter", "prompt": "Once"}
+    events = data.draw(histories(1, 1, 0))
+    call = ask("/generate/fromtext", body)
+    assert call.stream
+    assert call.is_bare
+    assert stream(call, events) == call.renderer.whole(fold(events, 1)).body
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_texts_about_pictures_come_in_order(data: st.DataObject) -> None:
+    """Nobody can ask for this stream; the renderer says the same all the same."""
+    body = {"modelName": "m", "prompts": ["<image>a", "<image>b"], "images": [["aGVsbG8="], ["aGVsbG8="]]}
+    events = data.draw(histories(2, 1, 0))
+    call, outcomes = ask("/v1/multimodal/generations/idefics", body), fold(events, 2)
+    assert stream(call, events) == call.renderer.whole(outcomes).body
+    texts = [outcome.choice(0).text for outcome in outcomes]
+    assert json.loads(call.renderer.whole(outcomes).body) == {"generated_texts": texts}
 
 
 def test_tokens_of_a_generate_stream_go_out_at_once() -> None:

@@ -7,10 +7,12 @@ import re
 from typing import Any
 
 from quintet.core.events import Event
-from quintet.dialects import openai, tgi
+from quintet.dialects import krutrim, manager, openai, tgi
 from quintet.dialects.base import Call, Incoming, Operation
 
-OPERATIONS: tuple[Operation, ...] = openai.OPERATIONS + tgi.OPERATIONS
+OPERATIONS: tuple[Operation, ...] = (
+    openai.OPERATIONS + tgi.OPERATIONS + krutrim.OPERATIONS + manager.OPERATIONS
+)
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -23,12 +25,17 @@ def find(path: str) -> tuple[Operation, dict[str, str]]:
     raise LookupError(path)
 
 
-def ask(path: str, body: Any, *, default_model: str = "starter") -> Call:
+def ask(path: str, body: Any, *, default_model: str = "starter", query: dict[str, str] | None = None) -> Call:
     """Parse `body` as if it had been posted to `path`."""
     operation, parameters = find(path)
     return operation.parse(
         Incoming(
-            body=body, path=parameters, default_model=default_model, request_id="req1", created=1_700_000_000
+            body=body,
+            path=parameters,
+            query=query or {},
+            default_model=default_model,
+            request_id="req1",
+            created=1_700_000_000,
         )
     )
 

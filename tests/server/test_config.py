@@ -34,7 +34,13 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     settings = read(tmp_path, file, port="2", auth__ban_failures="7", aliases__mine="c", preload='["x", "y"]')
     assert settings.port == 2
     assert (settings.auth.ban_seconds, settings.auth.ban_failures) == (10, 7)
-    assert settings.all_aliases == {"phi3": "b", "mine": "c", "llava": "starter-vision", "tgi": "a", "dummy": "a"}
+    assert settings.all_aliases == {
+        "phi3": "b",
+        "mine": "c",
+        "llava": "starter-vision",
+        "tgi": "a",
+        "dummy": "a",
+    }
     assert settings.preloaded == ("x", "y")
 
 

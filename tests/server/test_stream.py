@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from quintet.core.errors import NotReady, QuintetError, WorkerLost
 from quintet.core.events import Event, Finished, Outcome, Progress, Token
 from quintet.dialects.base import Reply
@@ -139,6 +141,28 @@ def test_progress_waits_for_a_real_event_or_the_time() -> None:
             await inbox.put((0, Progress("queue", 2, 2)))
             inbox.end()
         assert client.body == b"(1)(2)."
+
+    asyncio.run(scenario())
+
+
+class BareText(RawText):
+    """Plain text that calls itself a stream of events."""
+
+    stream_content_type = "text/event-stream; charset=utf-8"
+
+
+@pytest.mark.parametrize(("is_bare", "expected"), [(False, b": ping\n\na."), (True, b"a.")])
+def test_nothing_is_put_into_bare_text(is_bare: bool, expected: bytes) -> None:
+    async def scenario() -> None:
+        client, inbox = Client(), Inbox()
+        waits = Waits(commit_seconds=0.01, ping_seconds=60)
+        answer = StreamAnswer(client.exchange, BareText(), client.send, waits, is_bare=is_bare)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(answer.deliver(inbox))
+            await client.arrived.wait()
+            await inbox.put(token("a"))
+            inbox.end()
+        assert client.body == expected
 
     asyncio.run(scenario())
 

@@ -47,6 +47,8 @@ class Model:
     task: Task
     engine: str
     """The engine room that runs it: "text", "echo", …"""
+    architecture: str = ""
+    """`model_type` of its config.json where the engine runs some architectures only; empty = not known beforehand."""
     path: str = ""
     """Directory of the weights; empty for engines without any, and for models that are to be pulled."""
     sources: tuple[Source, ...] = ()

@@ -44,6 +44,8 @@ class Limits:
 
     max_new_tokens: int | None = None
     """None = until the end of the context."""
+    fit: bool = False
+    """Where prompt and answer don't fit into the context together, the answer is cut instead of refused."""
     stop: tuple[str, ...] = ()
     keep_stop: bool = False
     """True keeps the stop string at the end of the text (TGI); False cuts it off (OpenAI)."""

@@ -14,13 +14,32 @@ from quintet.core.events import Event, Outcome
 from quintet.core.requests import Request
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file of a form. Its name is what the sender says; nothing is ever opened by it."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """A multipart/form-data body, by the names of its fields; values keep their order."""
+
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    files: Mapping[str, Sequence[Upload]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """One request as it came from the wire, already decoded from JSON."""
+    """One request as it came from the wire, already decoded."""
 
     body: Any
+    """What the JSON says; a `Form` if the operation takes forms and one was sent."""
     path: Mapping[str, str] = field(default_factory=dict)
     """Parameters taken from the path, such as the alias in /{alias}/generate."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Those parameters of the URL's query that the operation reads."""
     default_model: str = ""
     """What to run where the wire names no model."""
     request_id: str = ""
@@ -70,6 +89,8 @@ class Call:
     requests: tuple[Request, ...]
     renderer: Renderer
     stream: bool = False
+    is_bare: bool = False
+    """The stream is text and nothing else, whatever its content type says: no keep-alive may stand in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,3 +110,7 @@ class Operation:
     """Larger bodies are a 413 before they are parsed (reliability 6.10)."""
     token_in_body: bool = False
     """Whether the caller's key may also stand in the body under `token`; the server takes it out before `parse`."""
+    accepts_form: bool = False
+    """Whether the body may also come as multipart/form-data."""
+    query: tuple[str, ...] = ()
+    """Names of the parameters that it reads from the URL's query."""

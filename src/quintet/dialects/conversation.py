@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from quintet.core.content import Image, Message, Part, Role, ToolCall
 from quintet.core.errors import InvalidRequest, Unsupported
-from quintet.dialects.pictures import MAX_PICTURES, parse_picture
+from quintet.dialects.pictures import check_count, parse_picture
 from quintet.dialects.validation import WireModel
 
 MAX_MESSAGES = 2048
@@ -85,10 +85,7 @@ def to_messages(conversation: list[ChatMessage]) -> tuple[Message, ...]:
     called: dict[str, str] = {}
     messages = tuple(_to_message(turn, f"messages[{i}]", called) for i, turn in enumerate(conversation))
     pictures = sum(isinstance(part, Image) for message in messages for part in message.parts)
-    if pictures > MAX_PICTURES:
-        raise InvalidRequest(
-            f"`messages` may hold at most {MAX_PICTURES} pictures. Send fewer.", param="messages"
-        )
+    check_count(pictures, "messages")
     calls = sum(len(call.name) + len(call.arguments) for message in messages for call in message.tool_calls)
     check_length(sum(len(message.text) for message in messages) + calls, "messages")
     return messages

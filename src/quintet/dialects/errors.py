@@ -6,7 +6,9 @@ a number. `error_type` (TGI's clients) and `detail` (FastAPI-style clients) are 
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -40,6 +42,15 @@ def error_reply(error: QuintetError, style: Style) -> Reply:
         "detail": error.message,
     }
     return Reply(body=msgspec.json.encode(body), status=error.status, headers=error_headers(error))
+
+
+def rename_fields(error: QuintetError, names: Mapping[str, str]) -> QuintetError:
+    """The error with a dialect's own names for fields, where they differ from the house's."""
+    renamed = copy.copy(error)
+    renamed.param = names.get(error.param or "", error.param)
+    for ours, theirs in names.items():
+        renamed.message = renamed.message.replace(f"`{ours}`", f"`{theirs}`")
+    return renamed
 
 
 def error_object(error: QuintetError, style: Style) -> dict[str, Any]:

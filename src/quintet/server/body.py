@@ -62,16 +62,24 @@ class Loan:
         self.held_bytes += size
 
 
-def check_json_headers(exchange: Exchange) -> None:
-    """Raise UnsupportedMediaType unless the body is plain JSON in UTF-8."""
+def check_json_headers(exchange: Exchange, *, or_form: bool = False) -> None:
+    """Raise UnsupportedMediaType unless the body is plain JSON in UTF-8; `or_form` says that a form would do too."""
+    check_encoding(exchange)
+    types = exchange.headers(b"content-type")
+    if len(types) != 1 or not _JSON.fullmatch(types[0].strip()):
+        accepted = "JSON, or multipart/form-data" if or_form else "JSON"
+        raise UnsupportedMediaType(
+            f"The body must be {accepted}. Send it with Content-Type: application/json."
+        )
+
+
+def check_encoding(exchange: Exchange) -> None:
+    """Raise UnsupportedMediaType if the body is compressed."""
     encodings = exchange.headers(b"content-encoding")
     if any(encoding.strip().lower() not in (b"", b"identity") for encoding in encodings):
         raise UnsupportedMediaType(
             "Compressed request bodies are not accepted. Send it without Content-Encoding."
         )
-    types = exchange.headers(b"content-type")
-    if len(types) != 1 or not _JSON.fullmatch(types[0].strip()):
-        raise UnsupportedMediaType("The body must be JSON. Send it with Content-Type: application/json.")
 
 
 async def read_body(

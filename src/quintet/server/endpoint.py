@@ -11,14 +11,17 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl
 
 from quintet.core.errors import EngineFailed, PayloadTooLarge, QuintetError
 from quintet.core.events import Outcome
 from quintet.core.identity import Principal
+from quintet.core.requests import Request
 from quintet.dialects.base import Call, Incoming, Operation
 from quintet.dialects.strict_json import parse_json
 from quintet.runtime.service import Service
@@ -27,6 +30,7 @@ from quintet.server.auth import Gatekeeper
 from quintet.server.body import Budget, Pace, check_json_headers, read_body
 from quintet.server.drain import Drain
 from quintet.server.exchange import KEY, ClientGone, Exchange
+from quintet.server.forms import form_boundary, parse_form
 from quintet.server.inbox import Inbox
 from quintet.server.stream import StreamAnswer, Waits
 
@@ -85,26 +89,37 @@ class OperationEndpoint:
     async def _accept(self, exchange: Exchange, receive: Receive) -> Accepted:
         """Everything before the work: who asks, and for what."""
         gate = self._house.gate
-        body: Any
         if self.operation.token_in_body and not gate.has_credential(exchange):
             gate.check_ban(exchange)
-            body = await self._read_json(exchange, receive, self._max_bytes_unknown(exchange))
+            body, size = await self._read(exchange, receive, self._max_bytes_unknown(exchange))
             token = body.pop("token", None) if isinstance(body, dict) else None
             principal = await gate.authenticate(exchange, "key", token)
         else:
             principal = await gate.authenticate(exchange, "key")
-            body = await self._read_json(exchange, receive, self.operation.max_body_bytes)
+            body, size = await self._read(exchange, receive, self.operation.max_body_bytes)
             if self.operation.token_in_body and isinstance(body, dict):
                 body.pop("token", None)
         self._house.drain.check()
         incoming = Incoming(
             body=body,
             path=exchange.scope.get("path_params", {}),
+            query=self._query(exchange),
             default_model=self._house.default_model,
             request_id=exchange.request_id,
             created=int(time.time()),
         )
-        return Accepted(exchange=exchange, principal=principal, call=self.operation.parse(incoming))
+        if size > PARSE_IN_THREAD_BYTES:
+            call = await asyncio.to_thread(self.operation.parse, incoming)
+        else:
+            call = self.operation.parse(incoming)
+        return Accepted(exchange=exchange, principal=principal, call=call)
+
+    def _query(self, exchange: Exchange) -> dict[str, str]:
+        """The parameters that the operation reads; where one stands twice, the first counts."""
+        if not self.operation.query:
+            return {}
+        pairs = parse_qsl(exchange.scope["query_string"].decode("latin-1"))
+        return {name: value for name, value in reversed(pairs) if name in self.operation.query}
 
     def _max_bytes_unknown(self, exchange: Exchange) -> int:
         """The cap for somebody who may still turn out to be nobody."""
@@ -112,34 +127,48 @@ class OperationEndpoint:
             return min(MAX_BYTES_BEFORE_AUTH, self.operation.max_body_bytes)
         return self.operation.max_body_bytes
 
-    async def _read_json(self, exchange: Exchange, receive: Receive, max_bytes: int) -> Any:
-        check_json_headers(exchange)
+    async def _read(self, exchange: Exchange, receive: Receive, max_bytes: int) -> tuple[Any, int]:
+        """The decoded body and its size in bytes."""
+        decode = self._decoder(exchange)
         pace = self._house.pace
         try:
             with self._house.budget.loan() as loan:
                 body = await read_body(exchange, receive, max_bytes=max_bytes, pace=pace, loan=loan)
                 if len(body) > PARSE_IN_THREAD_BYTES:
-                    return await asyncio.to_thread(parse_json, body)
+                    return await asyncio.to_thread(decode, body), len(body)
         except PayloadTooLarge:
             if max_bytes < self.operation.max_body_bytes:
                 raise PayloadTooLarge(
                     "Without an Authorization header the body may have 64 KiB at most. Send the key in the header."
                 ) from None
             raise
-        return parse_json(body)
+        return decode(body), len(body)
+
+    def _decoder(self, exchange: Exchange) -> Callable[[bytes], object]:
+        """What understands the body; raises UnsupportedMediaType."""
+        boundary = form_boundary(exchange) if self.operation.accepts_form else None
+        if boundary is not None:
+            return partial(parse_form, boundary=boundary)
+        check_json_headers(exchange, or_form=self.operation.accepts_form)
+        return parse_json
 
     async def _run(self, accepted: Accepted, receive: Receive, send: Send) -> None:
         """Run the call, and answer it; raises only while no status line is sent, or if the client left."""
+        # The list is emptied by the service: what came in need not stay in memory until the answer ends.
+        requests = list(accepted.call.requests)
+        accepted = replace(accepted, call=replace(accepted.call, requests=()))
         exchange, call = accepted.exchange, accepted.call
         inbox = Inbox()
-        outcomes = None if call.stream else [Outcome() for _ in call.requests]
+        outcomes = None if call.stream else [Outcome() for _ in requests]
         with self._house.drain.counted(inbox.drop):
             async with asyncio.TaskGroup() as tasks:
-                pump = tasks.create_task(self._pump(accepted, inbox, outcomes))
+                pump = tasks.create_task(self._pump(accepted, requests, inbox, outcomes))
                 watch = tasks.create_task(watch_client(receive, inbox))
                 try:
                     if outcomes is None:
-                        stream = StreamAnswer(exchange, call.renderer, send, self._house.waits)
+                        stream = StreamAnswer(
+                            exchange, call.renderer, send, self._house.waits, is_bare=call.is_bare
+                        )
                         error = await stream.deliver(inbox)
                     else:
                         error = await _answer_whole(accepted, inbox, outcomes, send)
@@ -149,11 +178,13 @@ class OperationEndpoint:
         if error is not None:
             raise error
 
-    async def _pump(self, accepted: Accepted, inbox: Inbox, outcomes: list[Outcome] | None) -> None:
+    async def _pump(
+        self, accepted: Accepted, requests: list[Request], inbox: Inbox, outcomes: list[Outcome] | None
+    ) -> None:
         """Task: iterate the events of the call into the inbox, or fold them for a whole answer."""
         request_id = accepted.exchange.request_id
         run = self._house.service.run_all(
-            accepted.principal, accepted.call.requests, request_id=request_id, dialect=self.dialect
+            accepted.principal, requests, request_id=request_id, dialect=self.dialect
         )
         error: BaseException | None = None
         try:

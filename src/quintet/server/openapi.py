@@ -60,10 +60,13 @@ def _body_model(route: GuardedRoute) -> type[BaseModel] | None:
 
 def _operation(route: GuardedRoute, references: dict[type[Any], dict[str, Any]]) -> dict[str, Any]:
     described: dict[str, Any] = {"responses": {"200": {"description": "The answer"}}}
-    if route.param_convertors:
+    parameters = [(name, "path") for name in route.param_convertors]
+    if isinstance(route.app, OperationEndpoint):
+        parameters += [(name, "query") for name in route.app.operation.query]
+    if parameters:
         described["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in route.param_convertors
+            {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
+            for name, place in parameters
         ]
     if route.access != "public":
         described["security"] = [{"key": []}]
@@ -75,6 +78,8 @@ def _operation(route: GuardedRoute, references: dict[type[Any], dict[str, Any]])
     model = _body_model(route)
     if model is not None:
         content = {"application/json": {"schema": references[model]}}
+        if isinstance(route.app, OperationEndpoint) and route.app.operation.accepts_form:
+            content["multipart/form-data"] = {"schema": references[model]}
         described["requestBody"] = {"required": True, "content": content}
     return described
 

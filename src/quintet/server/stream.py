@@ -36,13 +36,16 @@ class Waits:
 class StreamAnswer:
     """One streamed answer."""
 
-    def __init__(self, exchange: Exchange, renderer: Renderer, send: Send, waits: Waits) -> None:
-        """Nothing is sent before `deliver`."""
+    def __init__(
+        self, exchange: Exchange, renderer: Renderer, send: Send, waits: Waits, *, is_bare: bool = False
+    ) -> None:
+        """Nothing is sent before `deliver`; a bare stream gets no keep-alive comments."""
         self._exchange = exchange
         self._renderer = renderer
         self._send = send
         self._waits = waits
-        self._pings = PING if renderer.stream_content_type.partition(";")[0] == SSE else b""
+        is_sse = renderer.stream_content_type.partition(";")[0] == SSE
+        self._pings = PING if is_sse and not is_bare else b""
         self._is_committed = False
 
     async def deliver(self, inbox: Inbox) -> BaseException | None:

@@ -189,6 +189,7 @@ def test_context_errors_name_numbers(shared: Driver, tiny: TinyModel) -> None:
     assert raised.value.param == "messages"
     prepare(ask(ids(500), 12))
     prepare(ask(ids(511), 1))
+    assert prepare(ask(ids(500), 13, limits={"fit": True})).max_new_tokens == 12
     engine = open_engine(model_of(tiny, max_input_tokens=50))
     with pytest.raises(ContextTooLong, match=r"at most 50 tokens .* has 51"):
         engine.prepare(ask(ids(51)))

@@ -31,7 +31,7 @@ class ChatRenderer:
         role_everywhere: bool,
     ) -> None:
         """`model` is echoed as the caller wrote it; `role_everywhere` repeats the role in every delta."""
-        self._request = request
+        self._n = request.n  # not the request: pictures in it need not wait for the end of the answer
         self._include_usage = include_usage
         self._facts = {
             "id": f"chatcmpl-{incoming.request_id}",
@@ -61,7 +61,7 @@ class ChatRenderer:
         body = {
             "object": "chat.completion",
             **self._facts,
-            "choices": [self._choice(i, outcome.choice(i)) for i in range(self._request.n)],
+            "choices": [self._choice(i, outcome.choice(i)) for i in range(self._n)],
             "usage": usage_object([outcome.finished.usage]),
         }
         return Reply(body=sse.encode_json(body))

@@ -9,9 +9,15 @@ import re
 
 from quintet.core.content import Image, Part
 from quintet.core.errors import InvalidRequest
-from quintet.dialects.pictures import MAX_PICTURES, decode_picture, parse_picture
+from quintet.dialects.conversation import MAX_TEXT_CHARACTERS
+from quintet.dialects.pictures import check_count, parse_encoded, parse_picture
 
-_START = re.compile(r"!\[[^\[\]\n]{0,256}\]\((?=data:|https?://)|</?image>", re.IGNORECASE)
+_START = re.compile(
+    r"!\[(?:[^\[\]\n]|\[[^\[\]\n]{0,64}\]){0,256}\]\((?=data:|https?://)|</?image>", re.IGNORECASE
+)
+"""The beginning of markup. A description may hold brackets in pairs, as names of files do: `![photo [1].png](…)`."""
+_MAX_BEGINNING = 20_000
+"""Characters; more than the longest beginning has."""
 _OPEN, _CLOSE = "<image>", "</image>"
 
 
@@ -21,12 +27,11 @@ def split_pictures(text: str, field: str) -> tuple[Part, ...]:
         return (text,)
     parts: list[Part] = []
     done = pictures = 0
-    while start := _START.search(text, done):
+    room = MAX_TEXT_CHARACTERS  # a prompt with more is refused whatever follows, so that isn't searched
+    while start := _START.search(text, done, done + room + _MAX_BEGINNING):
         pictures += 1
-        if pictures > MAX_PICTURES:
-            raise InvalidRequest(
-                f"`{field}` may hold at most {MAX_PICTURES} pictures. Send fewer.", param=field
-            )
+        room = max(0, room - (start.start() - done))
+        check_count(pictures, field)
         picture, end = _read_picture(text, start, field)
         if start.start() > done:
             parts.append(text[done : start.start()])
@@ -42,14 +47,13 @@ def _read_picture(text: str, start: re.Match[str], field: str) -> tuple[Image, i
     mark = start.group().lower()
     if mark == _CLOSE:
         raise _broken(field, "has </image> without <image> before it. Write <image>base64</image>.")
-    closing = _CLOSE if mark == _OPEN else ")"
+    closing = "</" + start.group()[1:] if mark == _OPEN else ")"
     end = text.find(closing, start.end())
     if end < 0:
         raise _broken(field, f"has a picture that is not closed. End it with {closing}.")
     content = text[start.end() : end].strip()
-    if mark == _OPEN and content[:5].lower() != "data:":
-        return decode_picture(content, field), end + len(closing)
-    return parse_picture(content, field), end + len(closing)
+    parse = parse_encoded if mark == _OPEN else parse_picture
+    return parse(content, field), end + len(closing)
 
 
 def _broken(field: str, rule: str) -> InvalidRequest:

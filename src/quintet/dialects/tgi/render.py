@@ -50,7 +50,9 @@ class GenerateRenderer:
         samples: bool,
     ) -> None:
         """`inputs` is the prompt as sent; `full_text` puts it before the answer; `samples` shows the seed."""
-        self._request = request
+        # Not the request itself: pictures in it need not wait for the end of the answer.
+        self._n = request.n
+        self._limits = request.limits
         self._prefix = inputs if full_text else ""
         self._characters = len(inputs)
         self._as_list = as_list
@@ -67,7 +69,7 @@ class GenerateRenderer:
     def whole(self, outcomes: Sequence[Outcome]) -> Reply:
         """One object, or a list with it; the best of several choices comes first."""
         outcome = outcomes[0]
-        choices = [outcome.choice(index) for index in range(self._request.n)]
+        choices = [outcome.choice(index) for index in range(self._n)]
         best, *others = sorted(choices, key=_rank)
         answer: dict[str, Any] = {"generated_text": self._prefix + _visible(best)}
         if self._details:
@@ -135,12 +137,12 @@ class GenerateRenderer:
         return earlier + self._plain(token, self._count)
 
     def _may_be_last(self, token: Token) -> bool:
-        if token.special or self._count == self._request.limits.max_new_tokens:
+        if token.special or self._count == self._limits.max_new_tokens:
             return True
         if not self._longest_stop:
             return False
         self._tail = (self._tail + token.text)[-self._longest_stop - len(token.text) :]
-        return any(stop in self._tail for stop in self._request.limits.stop)
+        return any(stop in self._tail for stop in self._limits.stop)
 
     def _plain(self, token: Token, index: int | None = None) -> bytes:
         head = b'data: {"index":%d,"token":' % (self._count if index is None else index)

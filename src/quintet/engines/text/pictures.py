@@ -118,7 +118,7 @@ class Placer:
             grown += ids[done:place]
             done = place + 1
             size = _size_of(picture, field)
-            layout = self._family.layout(*size)
+            layout = self._lay_out(size, picture.field or field)
             slots = len(grown) + np.flatnonzero(np.asarray(layout.ids) == token).astype(np.int64)
             digest = hashlib.blake2b(picture.data, digest_size=16).digest()
             placed.append(
@@ -127,6 +127,12 @@ class Placer:
             grown += layout.ids
         grown += ids[done:]
         return grown, placed
+
+    def _lay_out(self, size: tuple[int, int], field: str) -> Layout:
+        try:
+            return self._family.layout(*size)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"`{field}`: {error.message}", param=field, code=error.code) from error
 
     def _hide(self, part: Part) -> Part:
         return part.replace(self._marker, self._hidden) if isinstance(part, str) else part

@@ -142,7 +142,7 @@ class Prompts:
             # Generous, because a tokenizer may shorten texts first (NFKC), and reads a torn word in another way.
             text = text[-CUT_MARGIN * truncate * self._longest_token :]
         encode = self._vocabulary.encode if self._placer is None else self._placer.encode
-        return encode(text, add_special_tokens=not request.messages)
+        return encode(text, add_special_tokens=not request.messages or self._lacks_start(text))
 
     def _render(self, messages: Sequence[Message], use: ToolUse | None = None) -> str:
         if self._placer is not None:
@@ -155,8 +155,16 @@ class Prompts:
         text = self._render(request.messages) if request.messages else request.prompt
         if self._placer is not None:
             text = self._placer.reveal(text)
-        special = request.add_special_tokens and not request.messages
+        special = request.add_special_tokens and (not request.messages or self._lacks_start(text))
         return Tokenized(self._vocabulary.spans(text, add_special_tokens=special), text)
+
+    def _lacks_start(self, text: str) -> bool:
+        """Whether a conversation gets the tokenizer's start token, which templates for text write themselves.
+
+        Those of models that see leave it to the processor, LLaVA's above all: transformers does the same.
+        """
+        bos = self._vocabulary.bos
+        return self._placer is not None and not (bos and text.startswith(bos))
 
     def _check_ids(self, request: TextRequest) -> None:
         """Ids outside the vocabulary would touch other rows' memory (vLLM PYSEC-2026-4000)."""

@@ -21,7 +21,7 @@ from jinja2.meta import find_undeclared_variables
 from quintet.core.content import Image, Message
 from quintet.core.errors import InvalidRequest, LoadFailed
 from quintet.engines.text.sandbox import Sandbox
-from quintet.engines.text.vocabulary import read_json
+from quintet.engines.text.vocabulary import read_json, token_text
 
 MAX_SECONDS = 2.0
 MAX_CHARACTERS = 1024 * 1024
@@ -63,23 +63,21 @@ class ChatTemplate:
     def of_directory(
         cls, directory: Path, tokenizer_config: dict[str, Any], *, override: str = ""
     ) -> ChatTemplate:
-        """The template a model directory brings: chat_template.jinja, or the one in tokenizer_config.json.
+        """The template a model directory brings: chat_template.jinja, or the one in a JSON file.
 
         `override` is used instead of what the directory has.
         """
-        special = {name: _content(tokenizer_config, f"{name}_token") for name in ("bos", "eos")}
+        special = {name: token_text(tokenizer_config, f"{name}_token") for name in ("bos", "eos")}
         if override:
             return cls(override, **special)
         path = directory / "chat_template.jinja"
-        source = path.read_text("utf-8") if path.is_file() else tokenizer_config.get("chat_template")
+        source = path.read_text("utf-8") if path.is_file() else _in_json(directory, tokenizer_config)
         extra = directory / "additional_chat_templates" / "tool_use.jinja"
         tool_source = extra.read_text("utf-8") if extra.is_file() else ""
         if isinstance(source, list):
             named = {entry.get("name"): entry.get("template") for entry in source}
             source, tool_source = named.get("default"), named.get("tool_use") or ""
-        if source is None:
-            source = read_json(directory / "chat_template.json").get("chat_template", PLAIN)
-        return cls(source, tool_source=tool_source, **special)
+        return cls(PLAIN if source is None else source, tool_source=tool_source, **special)
 
     def learn_pictures(self, markup: str) -> None:
         """Find out how the template wants pictures, which it shows as `markup`; before the first `render`.
@@ -187,6 +185,15 @@ class ChatTemplate:
 
 _PROBE = "zq7"
 """A text that no template writes of its own accord, nor changes."""
+
+
+def _in_json(directory: Path, tokenizer_config: dict[str, Any]) -> Any:
+    """What older releases have beside the weights. A processor's template knows pictures, the tokenizer's may not."""
+    processors = (read_json(directory / name) for name in ("chat_template.json", "processor_config.json"))
+    found = (config.get("chat_template") for config in (*processors, tokenizer_config))
+    return next((template for template in found if template is not None), None)
+
+
 _FAULTS = (
     TemplateError,
     TypeError,
@@ -234,11 +241,3 @@ def _as_arguments(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     return value if isinstance(value, dict) else text
-
-
-def _content(config: dict[str, Any], name: str) -> str:
-    """A special token's text, which configs write as a string or as an object."""
-    value = config.get(name)
-    if isinstance(value, dict):
-        value = value.get("content")
-    return value if isinstance(value, str) else ""

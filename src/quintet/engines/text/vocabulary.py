@@ -36,6 +36,8 @@ class Vocabulary:
         self.strips_first_space = _has_kind(described.get("decoder"), "Metaspace", "Strip")
         self._bytes = self._spell(added)
         self.config = read_json(directory / "tokenizer_config.json")
+        self.bos = token_text(self.config, "bos_token")
+        """How the token is written that begins a text; empty if there is none."""
         self.eos = self._find_eos(directory)
         # Some tokenizers don't mark their end token as special; nobody wants to read it all the same.
         self.special = self.eos | {id for id, token in added.items() if token.special}
@@ -95,12 +97,10 @@ class Vocabulary:
             if listed is not None:
                 found.update(listed if isinstance(listed, list) else [listed])
                 break
-        own = self.config.get("eos_token")
-        content = own.get("content") if isinstance(own, dict) else own
-        if isinstance(content, str):
-            id = self.tokenizer.token_to_id(content)
-            if id is not None:
-                found.add(id)
+        own = token_text(self.config, "eos_token")
+        id = self.tokenizer.token_to_id(own) if own else None
+        if id is not None:
+            found.add(id)
         return frozenset(found)
 
 
@@ -110,6 +110,14 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return loaded
+
+
+def token_text(config: dict[str, Any], name: str) -> str:
+    """A special token's text, which configs write as a string or as an object; empty if there is none."""
+    value = config.get(name)
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else ""
 
 
 def _has_kind(described: dict[str, Any] | None, *kinds: str) -> bool:

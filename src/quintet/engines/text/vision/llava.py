@@ -11,7 +11,7 @@ from quintet.core.errors import LoadFailed
 from quintet.engines.text.vision.clip import MAX_SIDE, ClipProcessor
 from quintet.engines.text.vision.family import Layout, Parts, Positions, Rows, Tile
 from quintet.engines.text.vision.numbers import section, whole
-from quintet.engines.text.vocabulary import read_json
+from quintet.engines.text.vocabulary import read_json, token_text
 
 _TOWERS = {"clip_vision_model": (1, 32, 224), "siglip_vision_model": (0, 16, 224)}
 """Kind of vision encoder → rows before those of its patches; sides in pixels of a patch and of a tile if not said."""
@@ -94,10 +94,8 @@ def _spellings(parts: Parts) -> Iterator[str]:
         read_json(parts.directory / "processor_config.json"),
     )
     for place in places:
-        text = place.get("image_token")
-        if isinstance(text, dict):
-            text = text.get("content")
-        if isinstance(text, str) and text:
+        text = token_text(place, "image_token")
+        if text:
             yield text
     yield "<image>"
 
