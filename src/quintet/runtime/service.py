@@ -116,11 +116,14 @@ class Service:
                         yield event
 
     async def run_all(
-        self, principal: Principal, requests: Sequence[Request], *, request_id: str, dialect: str
+        self, principal: Principal, requests: list[Request], *, request_id: str, dialect: str
     ) -> AsyncGenerator[tuple[int, Event]]:
-        """Events of all requests of one call as (index, event), as they come. The first error ends all."""
+        """Events of all requests of one call as (index, event), as they come. The first error ends all.
+
+        `requests` is emptied, so that pictures as they came don't outlive their being made anew.
+        """
         if len(requests) == 1:
-            only = self.run(principal, requests[0], request_id=request_id, dialect=dialect)
+            only = self.run(principal, requests.pop(), request_id=request_id, dialect=dialect)
             async with aclosing(only) as events:
                 async for event in events:
                     yield 0, event
@@ -129,6 +132,7 @@ class Service:
             self.run(principal, request, request_id=f"{request_id}.{index}", dialect=dialect)
             for index, request in enumerate(requests)
         ]
+        requests.clear()
         async with aclosing(merge(runs)) as merged:
             async for pair in merged:
                 yield pair
