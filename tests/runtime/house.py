@@ -72,7 +72,7 @@ class House:
     def stream(self, *requests) -> AsyncGenerator[tuple[int, Event]]:
         """Start asking; the caller iterates and closes."""
         self._asked += 1
-        return self.service.run_all(ALICE, requests, request_id=f"r{self._asked}", dialect="test")
+        return self.service.run_all(ALICE, list(requests), request_id=f"r{self._asked}", dialect="test")
 
     async def answer(self, request) -> Outcome:
         """A whole answer."""

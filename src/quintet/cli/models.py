@@ -103,7 +103,7 @@ def show(name: Name, home: Home = None) -> None:
         installed = _library(current).find(model.name)
     except ModelNotFound:
         if not model.is_installed:
-            print(f"{'installed:':<12} no; quintet pull {model.name}")
+            print(f"{'installed:':<12} no; {_way_to_get(model)}")
         return
     manifest = installed.manifest
     origin = f"{manifest.repo} at {manifest.revision}" if manifest.repo else "a directory"
@@ -192,6 +192,17 @@ def _line(model: Model) -> str:
     )
 
 
+def _way_to_get(model: Model) -> str:
+    from quintet.core.errors import Unsupported
+    from quintet.weights.preflight import check_task
+
+    try:
+        check_task(model.name, model.task, model.architecture)
+    except Unsupported:
+        return "this version of Quintet can't run it"
+    return f"quintet pull {model.name}"
+
+
 def _facts(model: Model) -> list[tuple[str, str]]:
     return [
         ("model", model.name),
@@ -203,6 +214,7 @@ def _facts(model: Model) -> list[tuple[str, str]]:
             "context",
             f"{model.context_length:,} tokens" if model.task in ("text", "vision", "embedding") else "",
         ),
+        ("pictures", f"up to {model.max_image_side:,} pixels a side" if model.can_see else ""),
         ("licence", model.licence),
         ("download", show_bytes(model.disk_bytes) if model.disk_bytes else ""),
         ("memory", show_bytes(model.memory_bytes) if model.memory_bytes else ""),

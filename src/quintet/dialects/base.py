@@ -5,10 +5,11 @@ Dialects know no HTTP server, no clock and no model; the server hands them value
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from quintet.core.content import Image, Part
 from quintet.core.errors import QuintetError
 from quintet.core.events import Event, Outcome
 from quintet.core.requests import Request
@@ -42,9 +43,16 @@ class Incoming:
     """Those parameters of the URL's query that the operation reads."""
     default_model: str = ""
     """What to run where the wire names no model."""
+    default_vision_model: str = ""
+    """The same where the prompt holds pictures; empty = the default model."""
     request_id: str = ""
     created: int = 0
     """Unix time at which the request arrived, for bodies that show it."""
+
+    def unnamed_model(self, parts: Iterable[Part] = ()) -> str:
+        """What answers a prompt with these parts where the wire names no model."""
+        sees = self.default_vision_model and any(isinstance(part, Image) for part in parts)
+        return self.default_vision_model if sees else self.default_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

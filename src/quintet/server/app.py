@@ -259,6 +259,7 @@ def _make_house(settings: Settings, service: Service, gate: Gatekeeper, drain: D
         gate=gate,
         drain=drain,
         default_model=settings.default_model,
+        default_vision_model=settings.default_vision_model,
         pace=pace,
         waits=waits,
         budget=Budget(settings.limits.body_bytes_in_memory),

@@ -61,9 +61,15 @@ class House:
     gate: Gatekeeper
     drain: Drain
     default_model: str
+    default_vision_model: str
     pace: Pace
     waits: Waits
     budget: Budget
+
+    @property
+    def seeing_model(self) -> str:
+        """The default model for pictures; empty while the catalog has none of its name."""
+        return self.default_vision_model if self.default_vision_model in self.service.catalog else ""
 
 
 class OperationEndpoint:
@@ -105,6 +111,7 @@ class OperationEndpoint:
             path=exchange.scope.get("path_params", {}),
             query=self._query(exchange),
             default_model=self._house.default_model,
+            default_vision_model=self._house.seeing_model,
             request_id=exchange.request_id,
             created=int(time.time()),
         )

@@ -20,20 +20,36 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-EXPORT_TASKS = {"text": "text-generation-with-past", "embedding": "feature-extraction"}
+from quintet.weights import vision
+
+EXPORT_TASKS = {
+    "text": "text-generation-with-past",
+    "vision": "image-text-to-text",
+    "embedding": "feature-extraction",
+}
 COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 COPIED_FOLDERS = re.compile(r"|\d_[A-Z][A-Za-z]{1,30}|additional_chat_templates")
 """The model's own folder, the layers of a sentence encoder, more chat templates."""
 INT4_GROUP = 128
 """Weights that share a scale in int4; where a row is no multiple of it, the largest power of two that divides it."""
-PROVEN = ("Gemma2OpenVINOConfig", "Gemma3TextOpenVINOConfig")
-"""Exporters that ask for an older transformers than is installed. tests/engines/text/test_architectures.py proves
-them with the one that is."""
-_XML = "openvino_model.xml"
+PROVEN = (
+    "Gemma2OpenVINOConfig",
+    "Gemma3TextOpenVINOConfig",
+    "Idefics3OpenVINOConfig",
+    "Qwen2VLOpenVINOConfig",
+    "Qwen2_5_VLOpenVINOConfig",
+    "SmolVLMOpenVINOConfig",
+)
+"""Exporters that ask for an older transformers than is installed. The engine's tests, such as
+tests/engines/text/test_architectures.py, prove them with the one that is."""
+_LANGUAGE_MODELS = ("openvino_model", vision.LANGUAGE_MODEL)
+_UNUSED = re.compile(r"(?:.*\.)?pooler\..*")
+"""Tensors of a sentence encoder that its checkpoint may lack: what the exported model puts out is made before them."""
+_LAYER = re.compile(r"(?:.*\.)?layers?\.\d+\..*")
 _PR_SET_PDEATHSIG = 1
 
 Report = Callable[[str], None]
@@ -48,7 +64,7 @@ def convert_directory(source: Path, target: Path, task: str, precision: str, rep
     """Write `source` as an IR of this precision into `target`, with all that belongs to it; raises Unconvertible."""
     described = json.loads((source / "config.json").read_text("utf-8"))
     report("load")
-    _check(described, EXPORT_TASKS[task])
+    _check(source, described, task)
     model = _load(source, described, task, precision)
     report("export")
     target.mkdir(parents=True, exist_ok=True)
@@ -56,15 +72,19 @@ def convert_directory(source: Path, target: Path, task: str, precision: str, rep
     del model
     if precision in ("int8", "int4"):
         _compress(target, precision, report)
-    _copy_companions(source, target)
+    _copy_companions(source, target, task)
 
 
-def _check(described: dict[str, Any], export_task: str) -> None:
-    """Refuse what the exporter does not know, before the weights are read."""
+def _check(source: Path, described: dict[str, Any], task: str) -> None:
+    """Refuse what the exporter does not know or the engine does not run, before the weights are read."""
+    if task == "vision":
+        reason = vision.why_not(described, [path.name for path in source.iterdir()], "safetensors")
+        if reason:
+            raise Unconvertible(reason)
     import optimum.exporters.openvino  # noqa: F401  # registers what OpenVINO's exporter supports
     from optimum.exporters.tasks import TasksManager
 
-    kind = str(described.get("model_type", ""))
+    kind, export_task = str(described.get("model_type", "")), EXPORT_TASKS[task]
     try:
         tasks = TasksManager.get_supported_tasks_for_model_type(kind, "openvino", library_name="transformers")
     except KeyError:
@@ -79,19 +99,47 @@ def _check(described: dict[str, Any], export_task: str) -> None:
 def _load(source: Path, described: dict[str, Any], task: str, precision: str) -> Any:
     """The model in the type of its checkpoint if 16 bits will do, in float32 if that is asked for."""
     import torch
-    from transformers import AutoModel, AutoModelForCausalLM
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    stored = str(described.get("dtype") or described.get("torch_dtype"))
+    stored = _stored_type(described) or _stored_type(described.get("text_config"))
     narrow = {"bfloat16": torch.bfloat16, "float16": torch.float16}
     dtypes = {"fp32": torch.float32, "fp16": torch.float16}
     dtype = dtypes.get(precision) or narrow.get(stored, torch.float32)
-    maker = AutoModel if task == "embedding" else AutoModelForCausalLM
+    makers = {"text": AutoModelForCausalLM, "vision": AutoModelForImageTextToText, "embedding": AutoModel}
     options: dict[str, Any] = {}
     if described.get("model_type") == "gemma2":
         options["attn_implementation"] = "sdpa"  # its default, eager, is not what paged attention looks for
-    return maker.from_pretrained(
-        source, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
-    ).eval()
+    model, found = makers[task].from_pretrained(
+        source,
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
+    )
+    _check_tensors(task, found["missing_keys"], found["unexpected_keys"])
+    return model.eval()
+
+
+def _stored_type(described: object) -> str:
+    found = (described.get("dtype") or described.get("torch_dtype")) if isinstance(described, dict) else ""
+    return str(found or "")
+
+
+def _check_tensors(task: str, missing: Collection[str], unexpected: Collection[str]) -> None:
+    """Refuse weights whose names don't fit: transformers fills what it does not find with random numbers."""
+    lacking = sorted(name for name in missing if task != "embedding" or not _UNUSED.fullmatch(name))
+    if lacking:
+        raise Unconvertible(
+            f"{len(lacking)} of its tensors are not among the weights under the names that transformers knows, such "
+            f"as {lacking[0][:100]}. The files are incomplete, or were saved by a newer transformers; take the model "
+            "from another source."
+        )
+    if any(_LAYER.fullmatch(name) for name in unexpected):
+        raise Unconvertible(
+            "the weights have layers that its config.json does not describe. Take the model from another source."
+        )
 
 
 def _export(model: Any, target: Path, export_task: str, precision: str) -> None:
@@ -111,21 +159,36 @@ def _export(model: Any, target: Path, export_task: str, precision: str) -> None:
         # Never None, or models of a billion parameters and more are quantised behind our back.
         ov_config=OVConfig(dtype="fp16" if precision == "fp16" else "fp32"),
         patch_16bit_model=narrow,
+        # Of a vision-language model it would load the processor, which wants torchvision, only to save it again.
+        preprocessors=[] if export_task == EXPORT_TASKS["vision"] else None,
     )
 
 
 def _compress(target: Path, precision: str, report: Report) -> None:
-    """Replace the IR in `target` by one with 8- or 4-bit weights; activations stay as they are."""
+    """Replace the IRs in `target` by ones with 8- or 4-bit weights; activations stay as they are.
+
+    Of a vision-language model 4 bits are for the language model alone. What is beside it, vision encoder and token
+    embeddings, has 8 in any case, as in the repositories that have such models as IR.
+    """
     import nncf
-    import openvino
 
     report("compress")
     nncf.set_log_level(logging.ERROR)
-    path = target / _XML
+    paths = sorted(target.glob("openvino_*.xml"), key=lambda path: path.stem in _LANGUAGE_MODELS)
+    for path in paths:
+        is_last = path == paths[-1]
+        _compress_one(path, precision if is_last else "int8_sym", report if is_last else lambda _: None)
+
+
+def _compress_one(path: Path, precision: str, report: Report) -> None:
+    import nncf
+    import openvino
+
     model = openvino.Core().read_model(path)
-    with _kept_kernels() if precision == "int8" else contextlib.nullcontext():
-        if precision == "int8":
-            model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+    modes = {"int8": nncf.CompressWeightsMode.INT8_ASYM, "int8_sym": nncf.CompressWeightsMode.INT8_SYM}
+    with _kept_kernels() if precision in modes else contextlib.nullcontext():
+        if precision in modes:
+            model = nncf.compress_weights(model, mode=modes[precision])
         else:
             fallback = nncf.GroupSizeFallbackMode.ADJUST
             model = nncf.compress_weights(
@@ -163,11 +226,17 @@ def _kept_kernels() -> Iterator[None]:
         openvino_backend.disable_results_caching = before
 
 
-def _copy_companions(source: Path, target: Path) -> None:
-    """Tokenizer, configurations and templates as their makers wrote them."""
+def _copy_companions(source: Path, target: Path, task: str) -> None:
+    """Tokenizer, configurations and templates as their makers wrote them.
+
+    Only config.json of a vision-language model is the exporter's: that has the vector which LLaVA-NeXT keeps among
+    its weights, and says what the makers' leaves to the library's defaults.
+    """
+    kept = {"config.json"} if task == "vision" else set()
     for path in sorted([*source.glob("*"), *source.glob("*/*")]):
         folder = path.relative_to(source).parent.name
         is_wanted = path.suffix in COPIED_SUFFIXES and not path.name.endswith(".index.json")
+        is_wanted = is_wanted and path.relative_to(source).as_posix() not in kept
         if path.is_file() and is_wanted and COPIED_FOLDERS.fullmatch(folder):
             (target / folder).mkdir(exist_ok=True)
             shutil.copyfile(path, target / folder / path.name)

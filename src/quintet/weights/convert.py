@@ -25,7 +25,7 @@ Report = Callable[[str, float, float], None]
 """Is told a stage (load, export, compress, save), which one it is, and of how many."""
 
 PRECISIONS = ("int8", "int4", "fp16", "fp32")
-TASKS = ("text", "embedding")
+TASKS = ("text", "vision", "embedding")
 PACKAGES = ("torch", "transformers", "optimum", "optimum-intel", "nncf", "openvino")
 INSTALL = "`make convert` in a checkout or `pip install 'quintet[convert]'` and `pip install --no-deps optimum-intel`"
 STAGES = {"load": 0, "export": 1, "compress": 2, "save": 3}

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from quintet.core.errors import InsufficientStorage, LoadFailed, Unsupported
 from quintet.core.models import Task
-from quintet.weights import convert
+from quintet.weights import convert, vision
+from quintet.weights.configs import read_facts
 from quintet.weights.sizes import show_bytes
 
-RUNNABLE: frozenset[Task] = frozenset({"text", "embedding"})
+RUNNABLE: frozenset[Task] = frozenset({"text", "vision", "embedding"})
 """What there are engines for; the catalog knows models for the others already."""
 SPARE = 1.1
 """So many times its size must be free on the disk."""
 
 
-def check_task(name: str, task: Task) -> None:
-    """Raise Unsupported for models that could be brought but not run."""
+def check_task(name: str, task: Task, architecture: str = "") -> None:
+    """Raise Unsupported for models that could be brought but not run.
+
+    `architecture` is the model_type of a model whose config.json is not here yet; empty = not known.
+    """
     if task not in RUNNABLE:
         raise Unsupported(
             f"{name} is a model for {task}, and this version of Quintet runs models for "
-            f"{' and '.join(sorted(RUNNABLE))} only; nothing was downloaded.",
+            f"{_listed(sorted(RUNNABLE))} only; nothing was downloaded.",
             code="no_engine",
+            param="model",
+        )
+    if task == "vision" and architecture and architecture not in vision.PARTS:
+        raise Unsupported(
+            f"{name} can't be run: {vision.no_engine(architecture)} Nothing was downloaded.",
+            code="no_engine",
+            param="model",
+        )
+
+
+def check_vision(name: str, format: str, config: object, names: Collection[str]) -> None:
+    """Raise Unsupported for a vision-language model whose config.json or files the engine could not work with."""
+    reason = vision.why_not(config, names, format)
+    if reason:
+        runs = read_facts(config).model_type in vision.PARTS
+        raise Unsupported(
+            f"{name} can't be run: {reason} None of its weights were downloaded.",
+            code="wrong_format" if runs else "no_engine",
             param="model",
         )
 
@@ -53,7 +77,7 @@ def check_conversion(name: str, task: Task, weights: int, memory: int) -> None:
     if task not in convert.TASKS:
         raise Unsupported(
             f"{name} is a model for {task} stored as safetensors, and Quintet converts those for "
-            f"{' and '.join(convert.TASKS)} only. Look for a repository that has it as OpenVINO IR.",
+            f"{_listed(convert.TASKS)} only. Look for a repository that has it as OpenVINO IR.",
             code="wrong_format",
             param="model",
         )
@@ -66,3 +90,7 @@ def check_conversion(name: str, task: Task, weights: int, memory: int) -> None:
             code="insufficient_memory",
             facts={"needed": needed, "memory": memory},
         )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"

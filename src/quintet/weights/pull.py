@@ -29,7 +29,7 @@ from quintet.weights.library import Installed, Library, sync
 from quintet.weights.manifest import Manifest, read_manifest, record_files, write_manifest
 from quintet.weights.names import wanted as names_of_model
 from quintet.weights.order import Order, needs_conversion
-from quintet.weights.preflight import check_conversion, check_disk, check_memory, check_task
+from quintet.weights.preflight import check_conversion, check_disk, check_memory, check_task, check_vision
 from quintet.weights.progress import Counter, Report
 from quintet.weights.refusal import GateRefused
 
@@ -87,7 +87,7 @@ class Pull:
 
     def _install(self) -> Outcome:
         if self._order.model is not None:
-            check_task(self._order.name, self._order.model.task)
+            check_task(self._order.name, self._order.model.task, self._order.model.architecture)
         self._report(Progress("look", 0, 1))
         here = self._installed()
         if not self._order.repo:
@@ -131,13 +131,17 @@ class Pull:
 
     def _find_task(self, format: str, names: Sequence[str], bring_config: Callable[[], Path]) -> Task:
         """What the model is for; raises what could only fail after the download otherwise."""
-        if self._order.model is not None:
-            return self._order.model.task
+        model = self._order.model
+        if model is not None and model.task != "vision":
+            return model.task
         config: object = None
         if format != "diffusers" and "config.json" in names:
             with bring_config().open("rb") as file:
                 config = parse_json("config.json", file.read(_MAX_CONFIG_BYTES))
-        return find_task(format, config, names)
+        task = model.task if model is not None else find_task(format, config, names)
+        if task == "vision":
+            check_vision(self._order.name, format, config, names)
+        return task
 
     def _check(self, format: str, task: Task, sizes: Mapping[str, int], here: int) -> None:
         """Everything that can be known before the files are here; `here` is what an earlier pull has brought."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from quintet.core.content import Part
 from quintet.core.errors import ContextTooLong, InvalidRequest, Unsupported
 from quintet.core.requests import Detail, Grammar, Limits, Sampling, TextRequest
 from quintet.dialects.base import Call, Incoming
@@ -55,9 +57,10 @@ def parse_chat(incoming: Incoming) -> Call:
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     n = body.n or 1
     _check_budget(n, limit, detail)
+    messages = to_messages(body.messages)
     request = TextRequest(
-        model=model_name(body.model, incoming),
-        messages=to_messages(body.messages),
+        model=model_name(body.model, incoming, [part for message in messages for part in message.parts]),
+        messages=messages,
         sampling=_sampling(body),
         limits=_limits(body, limit),
         detail=detail,
@@ -122,10 +125,10 @@ def parse_completion(incoming: Incoming) -> Call:
     return Call(requests=requests, renderer=renderer, stream=bool(body.stream))
 
 
-def model_name(given: str | None, incoming: Incoming) -> str:
-    """The model that a body names, or the one that answers where it names none; raises InvalidRequest."""
+def model_name(given: str | None, incoming: Incoming, parts: Iterable[Part] = ()) -> str:
+    """The model that a body names, or the one that answers such parts where it names none; raises InvalidRequest."""
     if given in (None, *PLACEHOLDER_MODELS) and incoming.default_model:
-        return incoming.default_model
+        return incoming.unnamed_model(parts)
     if given is not None:
         return given
     raise InvalidRequest(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from quintet.core.content import Part
 from quintet.core.errors import ContextTooLong, InvalidRequest, Unsupported
 from quintet.core.requests import Detail, Limits, Sampling, TextRequest
@@ -39,9 +41,9 @@ def parse_compatible(incoming: Incoming) -> Call:
     return _parse(incoming, as_list=True, stream=None)
 
 
-def model_name(incoming: Incoming) -> str:
-    """The model that the path names, or else the default one."""
-    name = incoming.path.get("alias") or incoming.path.get("model") or incoming.default_model
+def model_name(incoming: Incoming, prompt: Sequence[Part] = ()) -> str:
+    """The model that the path names, or else the one for such a prompt."""
+    name = incoming.path.get("alias") or incoming.path.get("model") or incoming.unnamed_model(prompt)
     if len(name) > MAX_MODEL_CHARACTERS:
         raise InvalidRequest(
             f"The model's name in the path may have at most {MAX_MODEL_CHARACTERS} characters.", param="model"
@@ -67,7 +69,7 @@ def _parse(incoming: Incoming, *, as_list: bool, stream: bool | None) -> Call:
         )
     # TGI samples when `parameters` is left out altogether, and is greedy when it is empty.
     parameters = body.parameters or Parameters(do_sample=body.parameters is None)
-    request = _to_request(model_name(incoming), prompt, parameters, streams)
+    request = _to_request(model_name(incoming, prompt), prompt, parameters, streams)
     full_text = as_list if parameters.return_full_text is None else parameters.return_full_text
     renderer = GenerateRenderer(
         request=request,
