@@ -87,8 +87,9 @@ class Link:
         elif location.startswith("//"):
             link = parse_link(f"{self.scheme}:{location}")
         else:
-            # Path only: the host is never put together from pieces.
-            target = urljoin(self.target, _checked(location).partition("#")[0])
+            # Path only: the host is never put together from pieces, and urljoin never sees what looks like one.
+            path = _checked(location).partition("#")[0]
+            target = path if path.startswith("/") else urljoin("/" + self.target.lstrip("/"), path)
             if not target.startswith("/") or target.startswith("//"):
                 raise LinkRefused("leads to something that is no link.")
             link = Link(self.scheme, self.host, self.port, target)

@@ -83,7 +83,10 @@ class PictureRoom:
         data = await self._fetcher.fetch(
             picture.url, field=_place(picture.field), wanted=_is_picture, owner=owner
         )
-        return await self._make(data, picture.field, model, loan)
+        loan.take(len(data))
+        made = await self._make(data, picture.field, model, loan)
+        loan.give_back(len(data))
+        return made
 
     async def _make(self, data: bytes, field: str, model: Model, loan: _Loan) -> Image:
         made = await self._decoder.normalise(data, max_side=model.max_image_side, field=_place(field))

@@ -215,13 +215,14 @@ def _make_service(settings: Settings, catalog: Catalog, meter: Meter) -> Service
 
 def _make_picture_room(settings: Settings) -> PictureRoom:
     fetch = settings.fetch
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         fetcher = Fetcher(
             FetchPolicy(
                 enabled=fetch.enabled,
                 ports=frozenset(fetch.ports),
                 hosts=frozenset(fetch.hosts),
-                own_origins=frozenset({*fetch.own_origins, f"{settings.host}:{settings.port}"}),
+                own_origins=frozenset({*fetch.own_origins, f"{host}:{settings.port}"}),
                 permitted_addresses=frozenset(fetch.permitted_addresses),
                 refused_networks=fetch.refused_networks,
             )
