@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from tests.support.server import RunningServer
 
@@ -27,24 +28,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield running
 
 
-def run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def run(command: list[str], folder: Path | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_both_ways_to_ask_are_shown() -> None:
-    assert len(blocks("sh", "curl")) == 1
+    assert [("base64" in block) for block in blocks("sh", "curl")] == [False, True]
     assert len(blocks("python", "OpenAI")) == 1
     assert README.count(ADDRESS) >= 3
 
 
 @pytest.mark.parametrize("block", blocks("sh", "curl"))
-def test_curl_blocks(block: str, server: RunningServer) -> None:
-    answer = json.loads(
-        run(["bash", "-euc", block.replace("curl ", "curl --silent --fail ").replace(ADDRESS, server.url)])
-    )
-    assert answer["choices"][0]["message"]["content"].strip()
+def test_curl_blocks(block: str, server: RunningServer, tmp_path: Path) -> None:
+    picture = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(picture).ellipse((50, 50, 150, 150), fill="red")
+    picture.save(tmp_path / "picture.png")
+    command = block.replace("curl ", "curl --silent --fail ").replace(ADDRESS, server.url)
+    answer = json.loads(run(["bash", "-euc", command], tmp_path))
+    text = answer["choices"][0]["message"]["content"]
+    assert "red circle" in text if "base64" in block else text.strip()
     assert answer["usage"]["completion_tokens"] > 0
 
 

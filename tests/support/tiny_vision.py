@@ -6,6 +6,7 @@ One function per family: each saves weights and processor to `directory`/pt and 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from PIL import Image
 from PIL.Image import Image as Picture
 from transformers import (
     CLIPImageProcessorPil,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3Processor,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaNextConfig,
@@ -22,7 +26,17 @@ from transformers import (
     LlavaNextProcessor,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessorPil,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMProcessor,
 )
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+from transformers.models.smolvlm import processing_smolvlm
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
 from quintet.weights.conversion import convert_directory
 from tests.support.tiny import make_tokenizer
@@ -56,6 +70,7 @@ _CLIP: dict[str, Any] = {
     "patch_size": 8,
     "projection_dim": 48,
 }
+_TILED: dict[str, Any] = {"size": {"longest_edge": 192}, "max_image_size": {"longest_edge": 64}}
 _CUT = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 _HOW = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
 
@@ -76,6 +91,95 @@ def make_llava_next(directory: Path) -> LlavaNextForConditionalGeneration:
     images = LlavaNextImageProcessorPil(**_CUT, image_grid_pinpoints=grids)
     processor = LlavaNextProcessor(images, tokenizer, **_HOW)
     return save_tiny(LlavaNextForConditionalGeneration, config, processor, directory)
+
+
+def make_idefics3(directory: Path) -> Idefics3ForConditionalGeneration:
+    """Idefics3: tiles of 64 pixels, 16 rows each, up to nine of them beside the whole picture."""
+    processor = idefics3_processor()
+    config = Idefics3Config(**_tiled_config(processor.tokenizer))
+    return save_tiny(Idefics3ForConditionalGeneration, config, processor, directory)
+
+
+def make_smolvlm(directory: Path) -> SmolVLMForConditionalGeneration:
+    """SmolVLM: the same tiles."""
+    processor = smolvlm_processor()
+    config = SmolVLMConfig(**_tiled_config(processor.tokenizer))
+    return save_tiny(SmolVLMForConditionalGeneration, config, processor, directory)
+
+
+def make_qwen25_vl(directory: Path) -> Qwen2_5_VLForConditionalGeneration:
+    """Qwen2.5-VL: patches of 14 pixels, four in a token, windows of four tokens, 4 to 100 tokens a picture."""
+    processor = qwen25_vl_processor()
+    tokenizer = processor.tokenizer
+    ids = tokenizer.convert_tokens_to_ids(
+        ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    )
+    vision = {
+        "depth": 3,
+        "hidden_size": 48,
+        "intermediate_size": 64,
+        "num_heads": 4,
+        "out_hidden_size": 64,
+        "window_size": 56,
+        "fullatt_block_indexes": [1],
+        "initializer_range": 0.1,
+    }
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    config = Qwen2_5_VLConfig(
+        vision_config=vision,
+        text_config=text_config(tokenizer, rope_parameters=rope),
+        vision_start_token_id=ids[0],
+        vision_end_token_id=ids[1],
+        image_token_id=ids[2],
+        video_token_id=ids[3],
+    )
+    return save_tiny(Qwen2_5_VLForConditionalGeneration, config, processor, directory)
+
+
+class _Pictures:
+    """Before a processor that wants a part for videos, which needs torchvision: it gets along without."""
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return ["image_processor", "tokenizer"]
+
+
+class _SmolVLMPictures(_Pictures, SmolVLMProcessor):
+    video_processor = SimpleNamespace(num_frames=1, fps=1)
+
+
+class _Qwen25VLPictures(_Pictures, Qwen2_5_VLProcessor):
+    pass
+
+
+def idefics3_processor() -> Idefics3Processor:
+    """Its tokenizer has no tokens of their own for rows and columns."""
+    tokenizer = vision_tokenizer("<image>", "<image>", "<fake_token_around_image>", "<end_of_utterance>")
+    images = Idefics3ImageProcessorPil(**_TILED)
+    return Idefics3Processor(images, tokenizer, image_seq_len=16, chat_template=tokenizer.chat_template)
+
+
+def smolvlm_processor() -> SmolVLMProcessor:
+    """Its tokenizer has tokens for rows and columns, as the real one."""
+    places = [f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4)]
+    around = ["<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"]
+    processing_smolvlm.num2words = str  # says numbers of video frames; not installed, and never called here
+    tokenizer = vision_tokenizer("<image>", *around, *places)
+    images = SmolVLMImageProcessorPil(**_TILED)
+    return _SmolVLMPictures(images, tokenizer, None, image_seq_len=16, chat_template=tokenizer.chat_template)
+
+
+def qwen25_vl_processor() -> Qwen2_5_VLProcessor:
+    """The real one, with smaller bounds."""
+    markup = "<|vision_start|><|image_pad|><|vision_end|>"
+    special = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    images = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 280 * 280})
+    tokenizer = vision_tokenizer(markup, *special)
+    return _Qwen25VLPictures(images, tokenizer, chat_template=tokenizer.chat_template)
+
+
+PROCESSORS = {"idefics3": idefics3_processor, "smolvlm": smolvlm_processor, "qwen2_5_vl": qwen25_vl_processor}
+"""model_type → its processor, for those that AutoProcessor can't open without torchvision."""
 
 
 def vision_tokenizer(markup: str, *special: str) -> PreTrainedTokenizerFast:
@@ -119,4 +223,15 @@ def _llava_config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
         "image_seq_length": 16,
         "vision_feature_layer": -2,
+    }
+
+
+def _tiled_config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    vision = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return {
+        "vision_config": {**vision, "image_size": 64, "patch_size": 8, "initializer_range": 0.1},
+        "text_config": {"model_type": "llama", **text_config(tokenizer)},
+        "scale_factor": 2,
+        "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
+        "pad_token_id": 0,
     }

@@ -259,11 +259,13 @@ def test_where_a_directory_keeps_its_template(tmp_path: Path) -> None:
 
     assert rendered({}).startswith(chatml)
     assert rendered({}).endswith("<|im_start|>assistant\n")
-    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "json"}))
-    assert rendered({}) == "json"
     listed = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "listed"}]
     assert rendered({"chat_template": listed}) == "listed"
     special = {"bos_token": {"content": "<b>"}, "eos_token": "</s>"}
     assert rendered({"chat_template": "{{ bos_token }}{{ eos_token }}", **special}) == "<b></s>"
+    # A processor's template knows pictures; that of the tokenizer beside it is often the text model's.
+    for name in ("processor_config.json", "chat_template.json"):
+        (tmp_path / name).write_text(json.dumps({"chat_template": name}))
+        assert rendered({"chat_template": "config"}) == name
     (tmp_path / "chat_template.jinja").write_text("file")
     assert rendered({"chat_template": "config"}) == "file"

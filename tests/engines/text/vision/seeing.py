@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,10 @@ from quintet.engines.text.vision.network import Network
 from quintet.engines.text.vocabulary import Vocabulary, read_json
 from tests.conftest import TinyVisionModel
 from tests.engines.text.conftest import Driver
+from tests.support.tiny_vision import PROCESSORS
 
 SIZES = ((32, 32), (90, 60), (60, 90), (300, 40), (8, 8), (9, 200), (33, 31), (517, 389))
-"""Width and height: a tile's own, wide, tall, much of either, tiny, odd, and larger than any grid of the tiny models."""
+"""Width and height: a tile's own, wide, tall, much of either, tiny, odd, and larger than any grid of tiny models."""
 
 
 def load(directory: Path, precision: str = "f32", **config: Any) -> Any:
@@ -36,9 +39,7 @@ def load(directory: Path, precision: str = "f32", **config: Any) -> Any:
             directory=directory,
             config=read_json(directory / "config.json") | config,
             ids_of=lambda text: vocabulary.encode(text, add_special_tokens=False),
-            network=lambda stem: Network(
-                directory / f"{stem}.xml", properties={"INFERENCE_PRECISION_HINT": precision}
-            ),
+            network=lambda stem: _network(directory / f"{stem}.xml", precision),
         )
     )
     return family
@@ -50,9 +51,17 @@ def copied(directory: Path, target: Path) -> Path:
     return target
 
 
+def change_json(path: Path, **values: Any) -> None:
+    """Set these keys of a JSON file; None removes one."""
+    changed = read_json(path) | values
+    kept = {key: value for key, value in changed.items() if value is not None}
+    path.write_text(json.dumps(kept), "utf-8")
+
+
 def processor_of(tiny: TinyVisionModel) -> Any:
     """transformers' own processor."""
-    return AutoProcessor.from_pretrained(tiny.source)
+    made = PROCESSORS.get(tiny.reference.config.model_type)
+    return made() if made else AutoProcessor.from_pretrained(tiny.source)
 
 
 def grown(family: Any, processor: Any, text: str, pictures: Sequence[Picture]) -> list[int]:
@@ -101,26 +110,48 @@ def ask(turns: Turns, count: int = 12, **more: Any) -> TextRequest:
     )
 
 
+def check_answer(tiny: TinyVisionModel, driver: Driver, turns: Turns, count: int = 12) -> tuple[int, ...]:
+    """The engine's greedy answer, which is transformers' own."""
+    outcome = driver.run(ask(turns, count))[0]
+    answer = tuple(token.id for token in outcome.choices[0].tokens)
+    assert len(answer) == count
+    assert_same(tiny, turns, answer, outcome.finished.usage.prompt_tokens)
+    return answer
+
+
 def assert_same(tiny: TinyVisionModel, turns: Turns, answer: Sequence[int], prompt_tokens: int) -> None:
     """Every token is transformers' own choice after those before it, so by induction the answer is its answer."""
     processor = processor_of(tiny)
     said = [
         {
             "role": role,
-            "content": [{"type": "text", "text": one} if isinstance(one, str) else {"type": "image"} for one in parts],
+            "content": [
+                {"type": "text", "text": one} if isinstance(one, str) else {"type": "image"} for one in parts
+            ],
         }
         for role, parts in turns
     ]
     text = processor.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
     pictures = [one for _, parts in turns for one in parts if not isinstance(one, str)]
-    inputs = processor(images=pictures, text=text, return_tensors="pt")
+    inputs = processor(images=pictures or None, text=text, return_tensors="pt")
     length = inputs["input_ids"].shape[1]
     assert length == prompt_tokens
     inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([list(answer)])], dim=1)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    if "mm_token_type_ids" in inputs:
+        kinds = inputs["mm_token_type_ids"]
+        inputs["mm_token_type_ids"] = torch.cat(
+            [kinds, torch.zeros(1, len(answer), dtype=kinds.dtype)], dim=1
+        )
     with torch.inference_mode():
         logits = tiny.reference(**inputs).logits[0]
     assert list(answer) == logits[length - 1 : -1].argmax(-1).tolist()
+
+
+@cache
+def _network(path: Path, precision: str) -> Network:
+    """Compiled once: it is the small files beside it that tests change."""
+    return Network(path, properties={"INFERENCE_PRECISION_HINT": precision})
 
 
 def _sent(part: str | Picture) -> str | Image:

@@ -75,7 +75,10 @@ class Family(Protocol):
     """How many numbers a token's position has: 1 where tokens are counted, 3 for time, height and width."""
 
     def layout(self, width: int, height: int) -> Layout:
-        """The tokens that replace the placeholder token of `markup` for a picture of so many pixels."""
+        """The tokens that replace the placeholder token of `markup` for a picture of so many pixels.
+
+        Raises InvalidRequest for a shape that the model can't see.
+        """
         ...
 
     def tiles(self, picture: Picture) -> list[Tile]:

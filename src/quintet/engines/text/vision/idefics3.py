@@ -24,7 +24,9 @@ LONGEST_EDGE = 4096
 """No picture is enlarged beyond this, whatever a config says; so it is in transformers."""
 MAX_TILES = 8
 """In a row or a column. Real models have 4, and names for 6."""
-MAX_PATCHES = 128
+MAX_SIDE = 1024
+"""Pixels of a tile's side. Real models have 512 or less."""
+MAX_PATCHES = 64
 """Along a tile's side. Real models have 32 or less; the encoder's attention grows with their fourth power."""
 _EVEN = (0.5, 0.5, 0.5)
 _AROUND, _WHOLE = "<fake_token_around_image>", "<global-img>"
@@ -40,16 +42,13 @@ class Idefics3:
         """Read the configs and open the encoder; raises LoadFailed."""
         described = parts.image_processor
         self._pixels = Pixels.of(described, resample=Resampling.LANCZOS, mean=_EVEN, deviation=_EVEN)
-        edges = {"longest_edge": 4 * 364}, {"longest_edge": 364}
-        size, largest = (
-            section(described, key) or default
-            for key, default in zip(("size", "max_image_size"), edges, strict=True)
-        )
+        size = section(described, "size") or {"longest_edge": 4 * 364}
+        largest = section(described, "max_image_size") or {"longest_edge": 364}
         self._longest = min(whole(size, "longest_edge", most=1 << 20), LONGEST_EDGE)
         self._splits = described.get("do_image_splitting", True) is True
         encoder = section(parts.config, "vision_config")
-        patch = whole(encoder, "patch_size", most=LONGEST_EDGE, default=32)
-        self._side = whole(largest, "longest_edge", least=patch, most=patch * MAX_PATCHES)
+        patch = whole(encoder, "patch_size", most=MAX_SIDE, default=32)
+        self._side = whole(largest, "longest_edge", least=patch, most=min(patch * MAX_PATCHES, MAX_SIDE))
         if self._splits and self._longest > self._side * MAX_TILES:
             raise LoadFailed(
                 f"the model's image processor makes more than {MAX_TILES} tiles of a row. "

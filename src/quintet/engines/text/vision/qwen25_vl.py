@@ -39,14 +39,14 @@ class Qwen25Vl:
         """Read the configs and open both halves of the encoder; raises LoadFailed."""
         described, encoder = parts.image_processor, section(parts.config, "vision_config")
         self._pixels = Pixels.of(described)
-        self._patch = _agreed(encoder, "patch_size", described, "patch_size", 14, most=128)
-        self._merge = _agreed(encoder, "spatial_merge_size", described, "merge_size", 2, most=16)
-        self._frames = _agreed(encoder, "temporal_patch_size", described, "temporal_patch_size", 2, most=16)
+        self._patch = _agreed(encoder, "patch_size", described, "patch_size", 14, most=32)
+        self._merge = _agreed(encoder, "spatial_merge_size", described, "merge_size", 2, most=8)
+        self._frames = _agreed(encoder, "temporal_patch_size", described, "temporal_patch_size", 2, most=4)
         self._factor = self._patch * self._merge
         window = whole(encoder, "window_size", least=self._factor, most=1 << 16, default=112)
         self._window = window // self._factor
         heads = whole(encoder, "num_heads", most=1024, default=16)
-        width = whole(encoder, "hidden_size", least=4 * heads, most=1 << 16, default=3584)
+        width = whole(encoder, "hidden_size", least=4 * heads, most=512 * heads, default=3584)
         self._angles = width // heads // 4
         self._least, self._most = self._bounds(described)
         self.token = self._find_token(parts)

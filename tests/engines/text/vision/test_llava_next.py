@@ -1,0 +1,144 @@
+"""LLaVA-NeXT sees what transformers sees, whatever the picture's shape: tiles, tokens, embeddings, answers."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from quintet.core.errors import LoadFailed
+from tests.conftest import TinyVisionModel
+from tests.engines.text.conftest import Driver
+from tests.engines.text.vision.seeing import (
+    SIZES,
+    check_answer,
+    copied,
+    grown,
+    load,
+    open_driver,
+    processor_of,
+    rows_of,
+    worst,
+)
+from tests.support.tiny_vision import draw
+
+Many = Callable[[str], TinyVisionModel]
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_vision: Many) -> TinyVisionModel:
+    return tiny_vision("llava_next")
+
+
+@pytest.fixture(scope="module")
+def family(tiny: TinyVisionModel) -> Any:
+    return load(tiny.directory)
+
+
+@pytest.fixture(scope="module")
+def driver(tiny: TinyVisionModel) -> Iterator[Driver]:
+    driver = open_driver(tiny)
+    yield driver
+    driver.engine.close()
+
+
+def test_pixels(tiny: TinyVisionModel, family: Any) -> None:
+    images = processor_of(tiny).image_processor
+    for width, height in SIZES:
+        picture = draw(width, height)
+        expected = images(picture, return_tensors="np")["pixel_values"][0]
+        found = family._processor.pixel_values(family.tiles(picture))
+        np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=f"{width} x {height}")
+
+
+def test_number_of_tokens_for_any_size(tiny: TinyVisionModel, family: Any) -> None:
+    count = processor_of(tiny)._get_num_multimodal_tokens
+    source = random.Random(5)
+    sides = [
+        (round(8 * 2 ** source.uniform(0, 9)), round(8 * 2 ** source.uniform(0, 9))) for _ in range(1500)
+    ]
+    sizes = [(width, height) for width, height in [*SIZES, *sides] if 0.01 <= width / height <= 100]
+    expected = count([(height, width) for width, height in sizes]).num_image_tokens
+    assert [len(family.layout(*size).ids) for size in sizes] == expected
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_tokens(tiny: TinyVisionModel, family: Any, count: int) -> None:
+    processor = processor_of(tiny)
+    pictures = [draw(90, 60), draw(9, 200, seed=1)][:count]
+    text = "red <image> and blue <image> circle" if count == 2 else "<image>what is"
+    assert grown(family, processor, text, pictures) == processor(images=pictures, text=text)["input_ids"][0]
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("f32", 1e-3), ("bf16", 1e-2)])
+def test_embeddings(tiny: TinyVisionModel, precision: str, bound: float) -> None:
+    family, images = load(tiny.directory, precision), processor_of(tiny).image_processor
+    pictures = [draw(*size, seed=seed) for seed, size in enumerate(SIZES)]
+    inputs = images(pictures, return_tensors="pt")
+    with torch.inference_mode():
+        expected = tiny.reference.get_image_features(**inputs).pooler_output
+    for picture, rows in zip(pictures, expected, strict=True):
+        assert worst(rows_of(family, picture), rows) < bound
+
+
+def test_one_picture(tiny: TinyVisionModel, driver: Driver) -> None:
+    check_answer(tiny, driver, [("user", [draw(90, 60), "what is"])])
+
+
+def test_two_pictures_between_texts(tiny: TinyVisionModel, driver: Driver) -> None:
+    check_answer(
+        tiny, driver, [("user", ["one", draw(60, 90), "and two", draw(200, 32, seed=1), "what is red"])]
+    )
+
+
+def test_picture_in_an_earlier_turn(tiny: TinyVisionModel, driver: Driver) -> None:
+    first = ("user", [draw(64, 50, seed=2), "what is"])
+    check_answer(tiny, driver, [first])
+    check_answer(tiny, driver, [first, ("assistant", ["blue circle"]), ("user", ["and the world of red"])])
+
+
+HOSTILE: list[Any] = [
+    [],
+    [[32, 64]] * 1000,
+    [[32, 64, 32]],
+    [[0, 32]],
+    [[-32, -32]],
+    [[32, 40]],
+    [[32 * 6, 32 * 7]],
+    [[32 * 10**9, 32]],
+    [["32", 32]],
+    [[True, 32]],
+    {"32": 32},
+    7,
+]
+
+
+def test_malformed_files_are_refused(tiny: TinyVisionModel, tmp_path: Path) -> None:
+    for newline in (None, [], [0.5] * 63, ["a"] * 64, [float("nan")] * 64, 0.5e31):
+        with pytest.raises(LoadFailed, match="image_newline"):
+            load(tiny.directory, image_newline=newline)
+    directory = copied(tiny.directory, tmp_path / "spoilt")
+    path = directory / "processor_config.json"
+    described = json.loads(path.read_text("utf-8"))
+    for grids in HOSTILE:
+        images = described["image_processor"] | {"image_grid_pinpoints": grids}
+        path.write_text(json.dumps(described | {"image_processor": images}), "utf-8")
+        with pytest.raises(LoadFailed, match="image_grid_pinpoints"):
+            load(directory)
+
+
+def test_grids_of_config_and_default_grids(tiny: TinyVisionModel, tmp_path: Path) -> None:
+    directory = copied(tiny.directory, tmp_path / "old")
+    path = directory / "processor_config.json"
+    described = json.loads(path.read_text("utf-8"))
+    del described["image_processor"]["image_grid_pinpoints"]
+    path.write_text(json.dumps(described), "utf-8")
+    assert load(directory).layout(90, 60) == load(tiny.directory).layout(90, 60)
+    with pytest.raises(LoadFailed, match="multiple of 32 pixels"):
+        load(directory, image_grid_pinpoints=None)
