@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import quintet  # noqa: F401  # before anything imports openvino: it keeps that from phoning home
+
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
 for _name in [name for name in os.environ if name.startswith("QUINTET_") or name.lower().endswith("_proxy")]:
     del os.environ[_name]

@@ -16,6 +16,8 @@ from transformers import AutoProcessor
 
 from quintet.core.errors import LoadFailed
 from quintet.engines.text.vision.clip import ClipProcessor
+from quintet.engines.text.vision.family import Parts
+from quintet.engines.text.vision.llava import _measure
 from tests.conftest import TinyVisionModel
 from tests.engines.text.conftest import Driver
 from tests.engines.text.vision.seeing import (
@@ -158,6 +160,24 @@ def test_forms_of_image_processors(kind: str, written: dict[str, Any]) -> None:
         expected = theirs(draw(*size), return_tensors="np")["pixel_values"]
         assert ours.tile == expected.shape[2:]
         np.testing.assert_allclose(ours.pixel_values([ours.cut(draw(*size))]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "strategy", "rows"),
+    [
+        ("clip_vision_model", 336, "default", 24 * 24),
+        ("clip_vision_model", 336, "full", 24 * 24 + 1),
+        ("siglip_vision_model", 384, "full", 27 * 27),
+        ("siglip_vision_model", 384, "default", 27 * 27 - 1),
+    ],
+)
+def test_rows_of_real_encoders(tiny: TinyVisionModel, kind: str, side: int, strategy: str, rows: int) -> None:
+    """Sizes of llava-hf's releases."""
+    tower = {"model_type": kind, "image_size": side, "patch_size": 14}
+    config = {"vision_config": tower, "vision_feature_select_strategy": strategy}
+    processor = ClipProcessor.of({"crop_size": side})
+    parts = Parts(tiny.directory, config, lambda _: [], lambda _: pytest.fail("not looked at"))
+    assert _measure(parts, processor)[1] == rows
 
 
 def test_old_and_new_files(tiny: TinyVisionModel, tmp_path: Path) -> None:

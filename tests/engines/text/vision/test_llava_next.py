@@ -48,6 +48,14 @@ def driver(tiny: TinyVisionModel) -> Iterator[Driver]:
     driver.engine.close()
 
 
+def any_sizes(count: int) -> list[tuple[int, int]]:
+    """Widths and heights from 8 to 4,096, at most 1:100."""
+    source = random.Random(count)
+    sides = [round(8 * 2 ** source.uniform(0, 9)) for _ in range(2 * count)]
+    pairs = zip(sides[::2], sides[1::2], strict=True)
+    return [(width, height) for width, height in pairs if 0.01 <= width / height <= 100]
+
+
 def test_pixels(tiny: TinyVisionModel, family: Any) -> None:
     images = processor_of(tiny).image_processor
     for width, height in SIZES:
@@ -59,13 +67,21 @@ def test_pixels(tiny: TinyVisionModel, family: Any) -> None:
 
 def test_number_of_tokens_for_any_size(tiny: TinyVisionModel, family: Any) -> None:
     count = processor_of(tiny)._get_num_multimodal_tokens
-    source = random.Random(5)
-    sides = [
-        (round(8 * 2 ** source.uniform(0, 9)), round(8 * 2 ** source.uniform(0, 9))) for _ in range(1500)
-    ]
-    sizes = [(width, height) for width, height in [*SIZES, *sides] if 0.01 <= width / height <= 100]
+    sizes = [*SIZES, *any_sizes(1500)]
     expected = count([(height, width) for width, height in sizes]).num_image_tokens
     assert [len(family.layout(*size).ids) for size in sizes] == expected
+
+
+def test_order_of_rows_for_any_size(tiny: TinyVisionModel, family: Any) -> None:
+    model, generator = tiny.reference.model, np.random.default_rng(6)
+    for width, height in any_sizes(60):
+        down, across = family._best_grid(width, height)
+        rows = generator.standard_normal((1 + down * across // 32**2, 16, 64), np.float32)
+        (expected,), _ = model.pack_image_features(
+            [torch.from_numpy(rows)], torch.tensor([[height, width]]), "default", model.image_newline
+        )
+        found = family.join(list(rows), width, height)
+        np.testing.assert_array_equal(found, expected.detach().numpy(), f"{width} x {height}")
 
 
 @pytest.mark.parametrize("count", [1, 2])
