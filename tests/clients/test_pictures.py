@@ -284,7 +284,7 @@ def test_from_text(server: RunningServer) -> None:
 def test_from_image_text(server: RunningServer) -> None:
     """Its own script sends data URLs as links; its document says files, which only forms can hold."""
     url = f"{server.url}/generate/fromimagetext"
-    asked = {"model_name": "llava-1.5-7b-4", "prompt": "What is it?"}
+    asked: dict[str, Any] = {"model_name": "llava-1.5-7b-4", "prompt": "What is it?"}
     for more in (
         {"image_links": [f"data:image/jpg;base64,{JPEG}"]},
         {"image_files": [JPEG], "image_links": []},

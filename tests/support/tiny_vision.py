@@ -144,11 +144,11 @@ class _Pictures:
         return ["image_processor", "tokenizer"]
 
 
-class _SmolVLMPictures(_Pictures, SmolVLMProcessor):
+class _SmolVLMPictures(_Pictures, SmolVLMProcessor):  # type: ignore[misc]
     video_processor = SimpleNamespace(num_frames=1, fps=1)
 
 
-class _Qwen25VLPictures(_Pictures, Qwen2_5_VLProcessor):
+class _Qwen25VLPictures(_Pictures, Qwen2_5_VLProcessor):  # type: ignore[misc]
     pass
 
 

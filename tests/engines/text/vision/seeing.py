@@ -95,15 +95,15 @@ def open_driver(tiny: TinyVisionModel, **options: Any) -> Driver:
     return Driver(engine)
 
 
-Turns = Sequence[tuple[str, Sequence[str | Picture]]]
-"""Role and parts of every turn."""
+Turns = Sequence[tuple[str, Sequence[Any]]]
+"""Role and parts (texts and pictures) of every turn."""
 
 
 def ask(turns: Turns, count: int = 12, **more: Any) -> TextRequest:
     """A greedy request."""
     return TextRequest(
         model="tiny",
-        messages=tuple(Message(role, tuple(map(_sent, parts))) for role, parts in turns),  # type: ignore[arg-type]
+        messages=tuple(Message(role, tuple(map(_sent, parts))) for role, parts in turns),
         sampling=Sampling(temperature=0),
         limits=Limits(max_new_tokens=count, ignore_eos=True),
         **more,

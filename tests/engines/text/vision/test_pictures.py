@@ -35,7 +35,7 @@ def png(seed: int, field: str = "") -> Image:
 
 
 def raw(*prompt: str | Image, owner: str = "", count: int = 6, **more: object) -> TextRequest:
-    limits = Limits(max_new_tokens=count, ignore_eos=True, **more)  # type: ignore[arg-type]
+    limits = Limits(max_new_tokens=count, ignore_eos=True, **more)
     return TextRequest(
         model="tiny", prompt=prompt, sampling=Sampling(temperature=0), limits=limits, owner=owner
     )
@@ -46,11 +46,11 @@ def answer(driver: Driver, request: TextRequest) -> list[int]:
 
 
 def prompt_of(driver: Driver, request: TextRequest) -> list[int]:
-    return driver.engine.prepare(request).ids  # type: ignore[union-attr]
+    return driver.engine.prepare(request).ids
 
 
 def test_a_raw_prompt_holds_pictures_where_they_stand(driver: Driver) -> None:
-    token = driver.engine.prompts._family.token  # type: ignore[union-attr]
+    token = driver.engine.prompts._family.token
     ids = prompt_of(driver, raw("what ", png(1), " and ", png(2)))
     first, second = ids.index(token), len(ids) - ids[::-1].index(token) - 16
     assert ids[first : first + 16] == ids[second : second + 16] == [token] * 16
@@ -63,7 +63,7 @@ def test_a_raw_prompt_holds_pictures_where_they_stand(driver: Driver) -> None:
 
 
 def test_a_spelled_placeholder_is_text(driver: Driver) -> None:
-    token = driver.engine.prompts._family.token  # type: ignore[union-attr]
+    token = driver.engine.prompts._family.token
     spelled = ask([("user", ["an <image> tag, <image><image>", draw(32, 32)])])
     assert prompt_of(driver, spelled).count(token) == 16
     assert prompt_of(driver, raw("<image>")).count(token) == 0
@@ -86,7 +86,7 @@ def test_what_is_no_picture_is_refused_by_its_field(driver: Driver) -> None:
 def test_truncation_never_cuts_a_picture(driver: Driver) -> None:
     request = raw("hello", png(1), "the red circle")
     whole = prompt_of(driver, request)
-    token = driver.engine.prompts._family.token  # type: ignore[union-attr]
+    token = driver.engine.prompts._family.token
     tail = len(whole) - 1 - whole[::-1].index(token)
     for count in range(1, len(whole)):
         ids = prompt_of(driver, raw("hello", png(1), "the red circle", truncate=count))
