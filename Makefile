@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pip
 PIP_ARGS := install --quiet --no-warn-script-location --disable-pip-version-check
 LOCKED := $(PIP_ARGS) --no-deps --require-hashes --only-binary :all:
+TEST_PROCESSES ?= 2
 PACKAGE := $(PIP_ARGS) --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
@@ -24,7 +25,8 @@ serve: $(VENV)/.base ## install what is locked and start the server (QUINTET_HOS
 convert: $(VENV)/.convert ## install what turns safetensors into OpenVINO IR (torch; about 1 GB), for `quintet pull`
 
 test: $(VENV)/.dev $(CLIENTS)/hub/.ready $(CLIENTS)/tgi/.ready ## install what tests need and run them all
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m "not alone"; side_by_side=$$?; \
+	  $(BIN)/python -m pytest -m alone && exit $$side_by_side
 
 check: $(VENV)/.dev ## format, lint, types, layers, sizes
 	@PATH="$(abspath $(BIN)):$$PATH" tools/check

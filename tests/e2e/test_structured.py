@@ -165,6 +165,7 @@ def test_what_can_not_be_enforced_is_refused(server: RunningServer, row: str, sh
     wait_idle(server)
 
 
+@pytest.mark.alone
 def test_tokens_of_others_flow_meanwhile(server: RunningServer) -> None:
     slow = [{**SLOW, "title": f"{number}"} for number in range(4)]
     answers: list[int] = []

@@ -117,6 +117,7 @@ SLACK = 2.0
 """Other tests may share the processors."""
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("grammar", HOSTILE)
 def test_hostile_grammars_are_refused_or_harmless(alive: Driver, grammar: Grammar) -> None:
     if prepare(alive, grammar):
