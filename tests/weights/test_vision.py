@@ -70,6 +70,7 @@ def test_complete_models(kind: str) -> None:
         ([], "an unknown architecture"),
         (described("llava", vision_config={"model_type": "pixtral"}), "vision encoder is none"),
         (described("llava", vision_config=[]), "vision encoder is none"),
+        (described("llava", vision_config={"model_type": []}), "vision encoder is none"),
         *(
             (NEXT | {"image_grid_pinpoints": points}, "image_grid_pinpoints")
             for points in (

@@ -127,6 +127,12 @@ class TextRequest:
     owner: str = ""
     """Who asks: set by the service; salts the prefix cache and is the unit of fairness."""
 
+    @property
+    def pictures(self) -> list[Image]:
+        """All its pictures in the order of the prompt."""
+        places = (*(message.parts for message in self.messages), self.prompt)
+        return [part for parts in places for part in parts if isinstance(part, Image)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizeRequest:

@@ -56,7 +56,7 @@ def no_engine(kind: str) -> str:
 
 def _wrong_tower(kind: str, config: dict[str, Any]) -> str:
     described = config.get("vision_config")
-    tower = described.get("model_type", "clip_vision_model") if isinstance(described, dict) else ""
+    tower = str(described.get("model_type", "clip_vision_model")) if isinstance(described, dict) else ""
     if kind.startswith("llava") and tower not in _TOWERS:
         return (
             "its vision encoder is none that LLaVA models are run with here: those are CLIP's and SigLIP's."

@@ -182,6 +182,16 @@ def test_what_a_sequence_read_itself_is_not_a_cached_prefix() -> None:
     assert house.scheduler.prefilled_tokens == 40
 
 
+def test_reused_tokens_are_those_of_prompts() -> None:
+    house = House()
+    sequence = house.add("a", 8, 12)
+    while house.left[sequence] > 4:
+        house.step()
+    house.scheduler._preempt(sequence, Batch())
+    house.finish()
+    assert house.scheduler.reused_tokens == 8
+
+
 def test_a_prefix_is_reused_by_its_owner_alone() -> None:
     house = House()
     prompt = list(range(1, 14))

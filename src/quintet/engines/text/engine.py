@@ -11,11 +11,10 @@ import time
 from collections.abc import Sequence as Listed
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import openvino as ov
 
-from quintet.core.errors import InvalidRequest, LoadFailed, ModelNotFound
+from quintet.core.errors import InvalidRequest, ModelNotFound
 from quintet.core.events import Finished, Prefill, PromptToken, Tokenized
 from quintet.core.models import Model
 from quintet.core.ports import EngineInfo, Output
@@ -25,6 +24,7 @@ from quintet.engines.text.answers import Answers
 from quintet.engines.text.blocks import BlockPool
 from quintet.engines.text.detokenize import Detokenizer
 from quintet.engines.text.executor import Chunk, Executor, Logits
+from quintet.engines.text.eyes import check_fit, open_eyes
 from quintet.engines.text.figures import show_figures
 from quintet.engines.text.grammar import Grammars
 from quintet.engines.text.prompts import Prompt, Prompts
@@ -34,9 +34,6 @@ from quintet.engines.text.sequence import Answer, Job, Penalized, Sequence
 from quintet.engines.text.settings import Settings, context_of
 from quintet.engines.text.template import ChatTemplate
 from quintet.engines.text.tools import Toolbox
-from quintet.engines.text.vision import FAMILIES, open_family
-from quintet.engines.text.vision.family import Family, Parts
-from quintet.engines.text.vision.network import Network
 from quintet.engines.text.vision.sight import Sight
 from quintet.engines.text.vocabulary import Vocabulary, read_json
 
@@ -56,6 +53,9 @@ class TextEngine:
         self._grammars = Grammars(vocabulary)
         config = read_json(directory / "config.json")
         context_length = context_of(model, config)
+        family = open_eyes(
+            model, config, vocabulary, settings
+        )  # first, as the KV cache is sized by what is left
         self.executor = Executor(
             directory,
             device=settings.device,
@@ -70,14 +70,11 @@ class TextEngine:
             pool, max_batch_tokens=settings.max_batch_tokens, max_sequences=settings.max_sequences
         )
         template = ChatTemplate.of_directory(directory, vocabulary.config, override=model.chat_template)
-        family = self._open_eyes(directory, config, vocabulary, settings) if self.executor.width else None
-        self.sight = (
-            Sight(family, time.monotonic, cache_bytes=settings.picture_cache_mb * 1024 * 1024)
-            if family is not None
-            else None
-        )
+        self.sight: Sight | None = None
         if family is not None:
+            check_fit(family, self.executor)
             template.learn_pictures(family.markup)
+            self.sight = Sight(family, time.monotonic, cache_bytes=settings.picture_cache_mb * 1024 * 1024)
         self._toolbox = Toolbox(template, vocabulary, model=model.name, named=model.tool_format)
         self.prompts = Prompts(
             vocabulary,
@@ -179,12 +176,23 @@ class TextEngine:
         outputs, self._ready = self._ready, []
         if self.sight is None:
             return self._pass(outputs)
-        if self.sight.may_look(others_wait=self.scheduler.busy):
+        if self.sight.may_look(others_wait=self.scheduler.busy) and not self._has_enough_to_read(self.sight):
             self._look(self.sight, outputs)
         began = time.monotonic()
         outputs = self._pass(outputs)
         self.sight.repay(time.monotonic() - began)
         return outputs
+
+    def _has_enough_to_read(self, sight: Sight) -> bool:
+        """Whether embeddings of prompts that still wait for the language model fill as much memory as the cache may."""
+        held = {
+            id(one.rows): one.rows.nbytes
+            for job in self._jobs.values()
+            if job.started_at is None and job.answers
+            for one in job.pictures
+            if one.rows is not None
+        }
+        return sum(held.values()) > sight.cache_bytes
 
     def _look(self, sight: Sight, outputs: list[tuple[int, Output]]) -> None:
         """Let the encoder take a turn, and begin what has all its pictures now."""
@@ -226,6 +234,8 @@ class TextEngine:
             self.cancel(request_id)
         self._grammars.close()
         self.executor.close()
+        if self.sight is not None:
+            self.sight.close()
 
     def _take(self, sequence: Sequence, drawn: Drawn, outputs: list[tuple[int, Output]]) -> None:
         """Add one drawn token to its sequence, and what follows from it to `outputs`."""
@@ -297,27 +307,6 @@ class TextEngine:
     def _drop(self, sequence: Sequence) -> None:
         self.scheduler.remove(sequence)
         del self._owner_of[sequence]
-
-    def _open_eyes(
-        self, directory: Path, config: dict[str, Any], vocabulary: Vocabulary, settings: Settings
-    ) -> Family:
-        """The vision encoder in the model's directory; raises LoadFailed."""
-        family = open_family(
-            Parts(
-                directory,
-                config,
-                lambda text: vocabulary.encode(text, add_special_tokens=False),
-                lambda stem: Network(
-                    directory / f"{stem}.xml", device=settings.device, properties=settings.encoder_properties
-                ),
-            )
-        )
-        if family is None:
-            raise LoadFailed(
-                f"vision models of the kind {config.get('model_type')} can't be run; those that can are "
-                f"{', '.join(FAMILIES)}."
-            )
-        return family
 
     def _note_start(self, batch: Batch) -> None:
         for sequence, _ in batch.chunks:

@@ -25,10 +25,11 @@ from quintet.engines.text.grafting import LANGUAGE_MODEL, graft_embeddings
 from quintet.engines.text.lora import AdapterInputs, Slot
 from quintet.engines.text.memory import CacheWish, check_weights, count_blocks
 from quintet.engines.text.positions import fix_longest_position
+from quintet.engines.text.vision.family import Positions, Rows
 
 Logits = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
+"""Indices of tokens."""
 
 BLOCK_SIZE = {"CPU": 32, "GPU": 16}
 """Tokens per KV block, fixed by OpenVINO's kernels."""
@@ -50,7 +51,7 @@ class Chunk:
     """Where its adapter lies, if it has one."""
     pictures: Listed[tuple[Places, Rows]] = ()
     """Which of `ids` pictures replace, by their index, and the rows [places, width] that stand there."""
-    positions: Places | None = None
+    positions: Positions | None = None
     """Positions [axes, ids] where they are not just counted."""
 
 
@@ -205,9 +206,7 @@ def _read(core: ov.Core, directory: Path, context_length: int) -> tuple[ov.Model
     in_parts = directory / LANGUAGE_MODEL
     path = in_parts if in_parts.is_file() else directory / "openvino_model.xml"
     if not path.is_file() or not path.with_suffix(".bin").is_file():
-        raise LoadFailed(
-            "the model directory has no openvino_model.xml and .bin; pull or convert the model again."
-        )
+        raise LoadFailed(f"the model directory has no {path.name} and .bin; pull or convert the model again.")
     check_weights(path.with_suffix(".bin"))
     model = core.read_model(path)
     paged_attention_transformation(model, False, False, False)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import PIL.Image
 
-from quintet.core.content import Image, Message, Part
+from quintet.core.content import Image, Message, Part, ToolCall
 from quintet.core.errors import InvalidRequest
-from quintet.engines.text.executor import Places, Rows
-from quintet.engines.text.vision.family import Family, Layout
+from quintet.core.requests import Tool
+from quintet.engines.text.executor import Places
+from quintet.engines.text.vision.family import Family, Layout, Rows
 from quintet.engines.text.vocabulary import Vocabulary
 
 MAX_SPELLED = 100
@@ -71,19 +74,37 @@ class Placer:
 
     def hide(self, messages: Sequence[Message]) -> list[Message]:
         """The messages with spelled placeholders put out of the template's sight; raises InvalidRequest."""
-        spelled = sum(message.text.count(self._marker) for message in messages)
-        self._check_spelled(spelled, "messages")
-        if not spelled:
-            return list(messages)
-        return [replace(message, parts=tuple(map(self._hide, message.parts))) for message in messages]
+        hidden = [
+            replace(
+                message,
+                parts=self._hide_parts(message.parts),
+                name=self._hide(message.name),
+                tool_calls=tuple(map(self._hide_call, message.tool_calls)),
+            )
+            for message in messages
+        ]
+        texts = [(one.text, one.name, *(call.arguments for call in one.tool_calls)) for one in hidden]
+        self._check_spelled([text for some in texts for text in some], "messages")
+        return hidden
+
+    def hide_tools(self, tools: Sequence[Tool]) -> tuple[Tool, ...]:
+        """The same for tools that a template shows; raises InvalidRequest."""
+        hidden = tuple(
+            replace(
+                tool, description=self._hide(tool.description), parameters=self._hide_json(tool.parameters)
+            )
+            for tool in tools
+        )
+        self._check_spelled(
+            [text for tool in hidden for text in (tool.description, tool.parameters)], "tools"
+        )
+        return hidden
 
     def text_of(self, prompt: Sequence[Part]) -> str:
         """A raw prompt with a placeholder for every picture; raises InvalidRequest."""
-        self._check_spelled(
-            sum(part.count(self._marker) for part in prompt if isinstance(part, str)), "prompt"
-        )
-        shown = (self._family.markup if isinstance(part, Image) else self._hide(part) for part in prompt)
-        return "".join(str(part) for part in shown)
+        hidden = self._hide_parts(prompt)
+        self._check_spelled([part for part in hidden if isinstance(part, str)], "prompt")
+        return "".join(part if isinstance(part, str) else self._family.markup for part in hidden)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """The ids of a text whose pictures are placeholders and whose spelled placeholders are hidden."""
@@ -134,11 +155,34 @@ class Placer:
         except InvalidRequest as error:
             raise InvalidRequest(f"`{field}`: {error.message}", param=field, code=error.code) from error
 
-    def _hide(self, part: Part) -> Part:
-        return part.replace(self._marker, self._hidden) if isinstance(part, str) else part
+    def _hide(self, text: str) -> str:
+        return text.replace(self._marker, self._hidden)
 
-    def _check_spelled(self, times: int, field: str) -> None:
-        if times > MAX_SPELLED:
+    def _hide_parts(self, parts: Sequence[Part]) -> tuple[Part, ...]:
+        """Texts that follow each other become one if a placeholder is spelled: it may be spread over them."""
+        if self._marker not in "".join(part for part in parts if isinstance(part, str)):
+            return tuple(parts)
+        hidden: list[Part] = []
+        for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
+            if is_text:
+                hidden.append(self._hide("".join(map(str, run))))
+            else:
+                hidden.extend(run)
+        return tuple(hidden)
+
+    def _hide_call(self, call: ToolCall) -> ToolCall:
+        return replace(call, arguments=self._hide_json(call.arguments))
+
+    def _hide_json(self, text: str) -> str:
+        """JSON may spell a placeholder with escapes, which the template would see resolved."""
+        try:
+            plain = json.dumps(json.loads(text), ensure_ascii=False)
+        except (ValueError, RecursionError):
+            plain = text
+        return self._hide(plain) if self._marker in plain else text
+
+    def _check_spelled(self, hidden: Sequence[str], field: str) -> None:
+        if sum(text.count(self._hidden) for text in hidden) > MAX_SPELLED:
             raise InvalidRequest(
                 f"`{field}` may spell {self._marker} at most {MAX_SPELLED} times; to send a picture, use the API's "
                 "form for pictures.",

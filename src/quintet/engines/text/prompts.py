@@ -6,7 +6,7 @@ Thread-safe, and kept off the stepping thread: a prompt that is slow to read del
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quintet.core.content import Image, Message
 from quintet.core.errors import ContextTooLong, InvalidRequest, Unsupported
@@ -86,7 +86,7 @@ class Prompts:
             raise InvalidRequest(f"`{field}` cannot be empty; send at least one token.", param=field)
         limits = request.limits
         if limits.truncate is not None:
-            ids, pictures = keep_last(ids, pictures, limits.truncate)
+            ids, pictures = _cut(ids, pictures, limits.truncate)
         if len(ids) > self._max_input_tokens:
             raise self._too_long(request, len(ids))
         if max(ids) >= self._vocabulary_size:
@@ -118,7 +118,7 @@ class Prompts:
 
     def _read(self, request: TextRequest) -> tuple[list[int], list[Placed]]:
         """The ids of a request's prompt, and the pictures at their places in it."""
-        pictures = _pictures(request)
+        pictures = request.pictures
         ids = self._encode(request, len(pictures))
         if self._placer is None:
             return ids, []
@@ -130,7 +130,7 @@ class Prompts:
         elif self._placer is not None:
             text = self._placer.text_of(request.prompt)
         elif pictures:
-            raise Unsupported(f"model `{self._model}` can't see pictures; send text only.")
+            raise Unsupported(f"model `{self._model}` can't see pictures; send text only.", param="prompt")
         else:
             text = "".join(part for part in request.prompt if isinstance(part, str))
         # A token spells a bounded number of bytes, so far too long a text is refused or cut before it is read.
@@ -147,6 +147,7 @@ class Prompts:
     def _render(self, messages: Sequence[Message], use: ToolUse | None = None) -> str:
         if self._placer is not None:
             messages = self._placer.hide(messages)
+            use = use and replace(use, tools=self._placer.hide_tools(use.tools))
         elif any(isinstance(part, Image) for message in messages for part in message.parts):
             raise Unsupported(f"model `{self._model}` can't see pictures; send text only.", param="messages")
         return self._toolbox.render(messages, use)
@@ -186,10 +187,16 @@ class Prompts:
         )
 
 
-def _pictures(request: TextRequest) -> list[Image]:
-    """The pictures of a request in the order of its prompt."""
-    places = (request.prompt, *(message.parts for message in request.messages))
-    return [part for parts in places for part in parts if isinstance(part, Image)]
+def _cut(ids: list[int], pictures: Sequence[Placed], count: int) -> tuple[list[int], list[Placed]]:
+    """What `truncate` leaves of a prompt; raises InvalidRequest where that is nothing."""
+    kept, seen = keep_last(ids, pictures, count)
+    if not kept:
+        raise InvalidRequest(
+            f"the picture at the end of the prompt takes {len(pictures[-1].layout.ids)} tokens and is never cut; set "
+            "`truncate` to that or more, or leave it out.",
+            param="truncate",
+        )
+    return kept, seen
 
 
 def _field(request: TextRequest) -> str:

@@ -49,6 +49,7 @@ class Scheduler:
         self.prefilled_tokens = 0
         """Prompt tokens read by the model since the start (reused ones are not)."""
         self.reused_tokens = 0
+        """Prompt tokens found in the cache since the start; again each time a sequence is admitted again."""
         self.preemptions = 0
         self._readers: dict[bytes, Sequence] = {}
         """Digest of a block that is not in the cache yet → the running sequence that is about to read it."""
@@ -151,7 +152,7 @@ class Scheduler:
         self._unqueue(sequence)
         sequence.admitted = True
         self.running.append(sequence)
-        self.reused_tokens += sequence.computed
+        self.reused_tokens += min(sequence.computed, sequence.prompt_length)
         if not sequence.counted:
             sequence.cached = sequence.computed
         sequence.chain(self.pool.block_size)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import PIL.Image
 import pytest
+from openvino import opset13 as ops
 
-from quintet.core.content import Image, Message
-from quintet.core.errors import InvalidRequest, QuintetError, Unsupported
-from quintet.core.requests import Limits, Sampling, TextRequest, TokenizeRequest
+from quintet.core.content import Image, Message, ToolCall
+from quintet.core.errors import InvalidRequest, LoadFailed, QuintetError, Unsupported
+from quintet.core.models import Model
+from quintet.core.requests import Limits, Sampling, TextRequest, TokenizeRequest, Tool
+from quintet.engines.text.engine import open_engine
 from quintet.engines.text.pictures import MAX_SPELLED, Placed, keep_last
 from quintet.engines.text.template import ChatTemplate
+from quintet.engines.text.tools.toolbox import describe
 from quintet.engines.text.vision.family import Layout
 from tests.conftest import TinyModel, TinyVisionModel
 from tests.engines.text.conftest import Driver, Open
-from tests.engines.text.vision.seeing import ask, open_driver
+from tests.engines.text.vision.seeing import ask, copied, open_driver
 from tests.support.tiny_vision import draw
 
 
@@ -76,6 +82,38 @@ def test_a_spelled_placeholder_is_text(driver: Driver) -> None:
         driver.engine.prepare(ask([("user", ["<image>" * 300_000])]))
 
 
+def test_a_placeholder_spelled_in_pieces_or_in_json_is_text(driver: Driver) -> None:
+    token = driver.engine.prompts._family.token
+    assert prompt_of(driver, ask([("user", ["the <ima", "ge> tag", draw(32, 32)])])).count(token) == 16
+    assert prompt_of(driver, raw("the <ima", "ge> tag", png(1))).count(token) == 16
+    placer = driver.engine.prompts._placer
+    call = ToolCall("1", "look", '{"at": "\\u003cimage>", "<image>": [1]}')
+    tool = Tool(name="look", description="at <image>", parameters='{"title": "\\u003cimage\\u003e"}')
+    (said,) = placer.hide([Message("assistant", (), tool_calls=(call,), name="<image>")])
+    (shown,) = placer.hide_tools([tool])
+    source = (
+        "{{ tools | tojson }}{% for m in messages %}{{ m.name }}{{ m.tool_calls | tojson }}"
+        "{% for p in m.content %}{{ p }}{% endfor %}{% endfor %}"
+    )
+    text = ChatTemplate(source).render([said], tools=[describe(shown)])
+    assert "<image>" not in text
+    assert placer.reveal(text).count("<image>") == 5
+    assert token not in placer.encode(text, add_special_tokens=False)
+    for spelled in (
+        lambda: placer.hide([Message("assistant", (), tool_calls=(call,) * MAX_SPELLED)]),
+        lambda: placer.hide_tools([tool] * MAX_SPELLED),
+    ):
+        with pytest.raises(InvalidRequest, match="spell <image>"):
+            spelled()
+
+
+def test_arguments_that_spell_nothing_stay_as_they_are(driver: Driver) -> None:
+    placer = driver.engine.prompts._placer
+    for arguments in ('{ "a":1 }', "not json", "[" * 100_000, "9" * 5000):
+        message = Message("assistant", ("hm", " so"), tool_calls=(ToolCall("1", "look", arguments),))
+        assert placer.hide([message]) == [message]
+
+
 def test_what_is_no_picture_is_refused_by_its_field(driver: Driver) -> None:
     for data in (b"", b"GIF89a", png(1).data[:20]):
         with pytest.raises(InvalidRequest) as refused:
@@ -94,6 +132,13 @@ def test_truncation_never_cuts_a_picture(driver: Driver) -> None:
         assert ids == whole[-len(ids) :]
         assert len(ids) == count or (len(ids) == len(whole) - tail - 1 and count > len(ids))
     assert answer(driver, raw("hello", png(1), "the red circle", truncate=len(whole) - 1))
+
+
+def test_a_truncation_that_leaves_nothing_is_refused(driver: Driver) -> None:
+    with pytest.raises(InvalidRequest, match="16 tokens") as refused:
+        driver.engine.prepare(raw("hello", png(1), truncate=15))
+    assert refused.value.param == "truncate"
+    assert prompt_of(driver, raw("hello", png(1), truncate=16)) == [driver.engine.prompts._family.token] * 16
 
 
 def test_keep_last_moves_what_stays() -> None:
@@ -125,9 +170,11 @@ def test_other_pictures_and_other_owners_share_nothing(driver: Driver) -> None:
         assert same == (seed == 41)
 
 
-def test_what_was_seen_survives_preemption(tiny_vision: Callable[[str], TinyVisionModel]) -> None:
+def test_what_was_seen_survives_preemption_without_a_cache(
+    tiny_vision: Callable[[str], TinyVisionModel],
+) -> None:
     calm = open_driver(tiny_vision("llava"))
-    tight = open_driver(tiny_vision("llava"), kv_cache_mb=0, max_batch_tokens=40)
+    tight = open_driver(tiny_vision("llava"), kv_cache_mb=0, max_batch_tokens=40, picture_cache_mb=0)
     requests = [raw("the ", png(seed), " of", owner=f"o{seed}", count=400) for seed in range(3)]
     try:
         expected = [answer(calm, request) for request in requests]
@@ -180,11 +227,33 @@ def test_a_picture_that_breaks_while_looked_at_ends_only_its_request(driver: Dri
     assert len(driver.outcome(good).choices[0].tokens) == 6
 
 
+def test_an_encoder_for_another_language_model_is_refused(
+    tiny_vision: Callable[[str], TinyVisionModel], tmp_path: Path
+) -> None:
+    tiny = tiny_vision("llava")
+    directory = copied(tiny.directory, tmp_path / "mixed")
+    path = directory / "openvino_vision_embeddings_model.xml"
+    encoder = ov.Core().read_model(path)
+    rows = encoder.get_results()[0].input_value(0)
+    wider = ov.Model([ops.concat([rows, rows], -1)], encoder.get_parameters())
+    ov.save_model(wider, tmp_path / "wider.xml", compress_to_fp16=False)
+    for suffix in (".xml", ".bin"):
+        (tmp_path / "wider").with_suffix(suffix).replace(path.with_suffix(suffix))
+    with pytest.raises(LoadFailed, match="don't fit together"):
+        open_driver(TinyVisionModel(tiny.reference, tiny.source, directory))
+
+
 def test_a_text_model_refuses_pictures(drive: Open) -> None:
     engine = drive().engine
     for request in (raw(png(1)), ask([("user", [draw(32, 32)])])):
         with pytest.raises(Unsupported, match="can't see"):
             engine.prepare(request)
+
+
+def test_a_directory_without_eyes_is_no_model_that_sees(tiny: TinyModel) -> None:
+    model = Model(name="tiny", task="vision", engine="text", path=str(tiny.directory))
+    with pytest.raises(LoadFailed, match="can't see"):
+        open_engine(model)
 
 
 @pytest.mark.parametrize(

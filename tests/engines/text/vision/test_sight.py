@@ -11,7 +11,7 @@ import pytest
 
 from quintet.engines.text.pictures import Placed
 from quintet.engines.text.vision.family import Layout, Positions, Rows, Tile
-from quintet.engines.text.vision.sight import TURN_PIXELS, Embeddings, Sight
+from quintet.engines.text.vision.sight import READ_PIXELS, TURN_PIXELS, Embeddings, Sight
 
 WIDTH = 4
 
@@ -130,6 +130,49 @@ def test_a_tile_larger_than_a_turn_is_looked_at_alone() -> None:
     )
     seen(sight)
     assert eye.turns == [1, 1]
+
+
+def test_a_turn_reads_few_large_files_however_small_their_tiles() -> None:
+    class Shrinking(Eye):
+        def tiles(self, picture: PIL.Image.Image) -> list[Tile]:
+            return [np.asarray(picture.resize((16, 16)))]
+
+        def join(self, rows: Sequence[Rows], width: int, height: int) -> Rows:
+            return rows[0]
+
+    eye = Shrinking()
+    sight = sight_of(eye)
+    many = [picture(shade, tiles=READ_PIXELS // 256**2, height=256) for shade in range(1, 4)]
+    sight.show(1, "ann", [*many, *(picture(shade) for shade in range(4, 9))])
+    assert seen(sight) == [1]
+    assert eye.turns == [1, 1, 1, 5]
+
+
+def test_what_is_kept_of_a_picture_is_its_own_rows_alone() -> None:
+    class Whole(Eye):
+        def encode(self, tiles: Sequence[Tile]) -> list[Rows]:
+            return list(np.zeros((len(tiles), 1, WIDTH), np.float32))
+
+        def join(self, rows: Sequence[Rows], width: int, height: int) -> Rows:
+            return rows[0]
+
+    sight = sight_of(Whole())
+    pictures = [picture(1), picture(2)]
+    sight.show(1, "ann", pictures)
+    seen(sight)
+    for one in pictures:
+        assert one.rows is not None
+        assert one.rows.base is None, "else it keeps the rows of everything that was encoded with it"
+
+
+def test_a_request_with_two_broken_pictures_ends_once() -> None:
+    sight = sight_of(Eye())
+    bad = [picture(3), picture(4)]
+    for one in bad:
+        one.data = one.data[:40]
+    sight.show(1, "ann", bad)
+    assert [number for number, _ in sight.look()[1]] == [1]
+    assert not sight.busy
 
 
 def test_owners_take_turns() -> None:

@@ -73,6 +73,8 @@ class Family(Protocol):
     """What the chat template writes for a picture; it holds the placeholder token once."""
     axes: int
     """How many numbers a token's position has: 1 where tokens are counted, 3 for time, height and width."""
+    width: int
+    """Numbers in a row of embeddings; the language model's has as many, or the two don't belong together."""
 
     def layout(self, width: int, height: int) -> Layout:
         """The tokens that replace the placeholder token of `markup` for a picture of so many pixels.

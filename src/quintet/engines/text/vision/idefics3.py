@@ -67,7 +67,7 @@ class Idefics3:
         self.token = self._find_token(parts)
         self._layouts: dict[tuple[int, int], Layout] = {}
         self._encoder = parts.network("openvino_vision_embeddings_model")
-        self._try_out()
+        self.width = self._try_out()
 
     def layout(self, width: int, height: int) -> Layout:
         """The tiles with their rows and columns, then the whole picture."""
@@ -127,8 +127,8 @@ class Idefics3:
         above = "".join(line + "\n" for line in [*lines, ""]) if lines else ""
         return f"{above}{_AROUND}{_WHOLE}{self.markup}{_AROUND}"
 
-    def _try_out(self) -> None:
-        """See an empty tile, so that files which don't fit each other fail here."""
+    def _try_out(self) -> int:
+        """See an empty tile, so that files which don't fit each other fail here; returns the width of a row."""
         try:
             found = self.encode([np.zeros((self._side, self._side, 3), np.uint8)])[0].shape
         except RuntimeError:
@@ -137,6 +137,8 @@ class Idefics3:
             raise LoadFailed(
                 "the vision encoder doesn't fit config.json and the image processor; convert the model again."
             )
+        width: int = found[1]
+        return width
 
     def _find_token(self, parts: Parts) -> int:
         """The placeholder's id, on which tokenizer and language model have to agree; raises LoadFailed."""

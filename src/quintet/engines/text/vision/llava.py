@@ -29,7 +29,7 @@ class Llava:
         self._processor = ClipProcessor.of(parts.image_processor)
         self._grid, self._tile_rows = _measure(parts, self._processor)
         self._network = parts.network("openvino_vision_embeddings_model")
-        self._width = self._try_out()
+        self.width = self._try_out()
 
     def layout(self, width: int, height: int) -> Layout:
         """As many placeholders as a tile has rows."""

@@ -34,7 +34,7 @@ class LlavaNext(Llava):
         super().__init__(parts)
         self._side = self._processor.tile[0]
         self._grids = _read_grids(parts, self._side)
-        newline = numbers(parts.config, "image_newline", count=self._width)
+        newline = numbers(parts.config, "image_newline", count=self.width)
         self._newline = np.asarray(newline, np.float32)
         if self._tile_rows != self._grid**2:
             raise LoadFailed(
@@ -67,12 +67,12 @@ class LlavaNext(Llava):
         """The whole picture's rows, then line by line those of its tiles without the padding."""
         down, across = (pixels // self._side for pixels in self._best_grid(width, height))
         top, bottom, left, right = self._kept(width, height)
-        large = np.stack(rows[1:]).reshape(down, across, self._grid, self._grid, self._width)
-        large = large.transpose(0, 2, 1, 3, 4).reshape(down * self._grid, across * self._grid, self._width)
-        lines = np.empty((bottom - top, right - left + 1, self._width), np.float32)
+        large = np.stack(rows[1:]).reshape(down, across, self._grid, self._grid, self.width)
+        large = large.transpose(0, 2, 1, 3, 4).reshape(down * self._grid, across * self._grid, self.width)
+        lines = np.empty((bottom - top, right - left + 1, self.width), np.float32)
         lines[:, :-1] = large[top:bottom, left:right]
         lines[:, -1] = self._newline
-        return np.concatenate([rows[0], lines.reshape(-1, self._width)])
+        return np.concatenate([rows[0], lines.reshape(-1, self.width)])
 
     def _best_grid(self, width: int, height: int) -> tuple[int, int]:
         """(height, width) in pixels of the grid that keeps most of the picture's pixels, then wastes fewest."""

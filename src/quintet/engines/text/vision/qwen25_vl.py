@@ -52,7 +52,7 @@ class Qwen25Vl:
         self.token = self._find_token(parts)
         self._embed = parts.network("openvino_vision_embeddings_model")
         self._merger = parts.network("openvino_vision_embeddings_merger_model")
-        self._try_out()
+        self.width = self._try_out()
 
     def layout(self, width: int, height: int) -> Layout:
         """One token for each merge × merge patches; raises InvalidRequest for a strip that it can't see."""
@@ -165,8 +165,8 @@ class Qwen25Vl:
             )
         return token
 
-    def _try_out(self) -> None:
-        """See a small empty picture, so that files which don't fit each other fail here."""
+    def _try_out(self) -> int:
+        """See a small empty picture, so that files which don't fit each other fail here; returns the width of a row."""
         size = self._size(self._factor, self._factor)
         try:
             found = self._see(np.zeros((*size[::-1], 3), np.uint8)).shape
@@ -176,6 +176,8 @@ class Qwen25Vl:
             raise LoadFailed(
                 "the vision encoder doesn't fit config.json and the image processor; convert the model again."
             )
+        width: int = found[1]
+        return width
 
 
 def _agreed(

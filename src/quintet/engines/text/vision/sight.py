@@ -8,6 +8,7 @@ the language model has had as much time as the last turn took: pictures slow oth
 from __future__ import annotations
 
 import io
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from quintet.engines.text.vision.family import Family, Rows, Tile
 
 TURN_PIXELS = 512 * 512
 """What the encoder looks at in one turn, unless a single tile is larger."""
+READ_PIXELS = 1024 * 1024
+"""Of files that are read in one turn, unless a single one has more: where tiles are small, reading takes longer."""
 
 _Key = tuple[str, bytes]
 
@@ -74,6 +77,7 @@ class Sight:
         self._family = family
         self._clock = clock
         self._known = Embeddings(cache_bytes)
+        self.cache_bytes = cache_bytes
         self._looks: dict[_Key, _Look] = {}
         self._queues: OrderedDict[str, deque[_Look]] = OrderedDict()
         """Owner → what is to be looked at; the owner at the front is next."""
@@ -115,6 +119,13 @@ class Sight:
             if not look.waiting:
                 self._unqueue(look)
 
+    def close(self) -> None:
+        """Free the encoder and what is known; nothing is looked at any more."""
+        self._looks.clear()
+        self._queues.clear()
+        self._known = Embeddings(0)
+        self.__dict__.pop("_family", None)
+
     def may_look(self, *, others_wait: bool) -> bool:
         """Whether it is the encoder's turn."""
         return self.busy and (not others_wait or self._debt_seconds <= 0)
@@ -127,13 +138,19 @@ class Sight:
         """One turn: requests that have all their pictures now, and those with one that can't be read."""
         began = self._clock()
         turn: list[tuple[_Look, list[Tile]]] = []
-        broken: list[tuple[int, InvalidRequest]] = []
+        broken: dict[int, InvalidRequest] = {}
         room = TURN_PIXELS
+        read = 0
         shape: tuple[int, ...] | None = None
         for look in self._in_turn():
-            if not look.tiles and (error := self._cut(look)):
-                broken += [(request_id, error) for request_id in look.waiting]
-                continue
+            if not look.tiles:
+                size = math.prod(look.picture.size)
+                if read and read + size > READ_PIXELS:
+                    break
+                read += size
+                if error := self._cut(look):
+                    broken |= dict.fromkeys(look.waiting, error)
+                    continue
             left = look.tiles[len(look.rows) :]
             shape = shape or left[0].shape
             pixels = shape[0] * shape[1]
@@ -147,10 +164,10 @@ class Sight:
             if len(taken) < len(left):
                 break
         ready = self._encode(turn)
-        for request_id, _ in broken:
+        for request_id in broken:
             self.forget(request_id)
         self._debt_seconds = self._clock() - began
-        return ready, broken
+        return ready, list(broken.items())
 
     def _in_turn(self) -> Iterable[_Look]:
         """What waits, one of each owner in turn; who comes first now comes last next time."""
@@ -191,6 +208,8 @@ class Sight:
     def _finish(self, look: _Look) -> list[int]:
         """A picture is seen: hand its embeddings to all who wait for it."""
         embeddings = self._family.join(look.rows, *look.picture.size)
+        if embeddings.base is not None:  # a view would keep the rows of all that was encoded in the same turn
+            embeddings = embeddings.copy()
         self.encoded += 1
         self._known.put(look.key, embeddings)
         self._unqueue(look)
