@@ -15,6 +15,8 @@ PARTS = {
     "pull": "bench.pull",
     "grammar": "bench.grammar",
     "adapters": "bench.adapters",
+    "vision": "bench.vision",
+    "burst": "bench.vision_burst",
 }
 
 

@@ -22,10 +22,10 @@ class Answered:
 
 
 async def post(
-    port: int, path: str, body: dict[str, Any], *, stream: bool, arrivals: bool = False
+    port: int, path: str, body: dict[str, Any] | bytes, *, stream: bool, arrivals: bool = False
 ) -> Answered:
-    """Send one request on a connection of its own and read the answer to its end."""
-    payload = json.dumps(body).encode()
+    """Send one request, a body that may be encoded already, on a connection of its own; read the answer to its end."""
+    payload = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
         f"content-length: {len(payload)}\r\nconnection: close\r\n\r\n"

@@ -9,32 +9,34 @@ import gc
 import json
 import subprocess
 import sys
-from functools import partial
-
-from bench import shapes
+from importlib import import_module
+from typing import Any
 
 
 class Contestant:
-    """A loaded engine, "ours" or "genai", that runs when asked and sleeps otherwise."""
+    """What a part of the benchmark opens under a name, such as "ours"; it runs when asked and sleeps otherwise.
 
-    def __init__(self, name: str) -> None:
-        """Start the process and wait until the model is loaded and has answered once."""
+    The part is a module with `open_contestant(name)`, which returns the function that `run` calls.
+    """
+
+    def __init__(self, name: str, part: str = "bench.text_engine") -> None:
+        """Start the process and wait until everything is loaded and has answered once."""
+        self._command = [sys.executable, "-m", "bench.contestant", part, name]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.contestant", name],
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.run(1, "greedy")
+        self._read()
 
-    def run(self, count: int, sampling: str) -> float:
-        """Answer `count` random prompts at once; new tokens per second, prefill included."""
+    def run(self, *arguments: Any) -> Any:
+        """Call the function with what JSON can say; returns what it returned."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([count, sampling]) + "\n")
+        self._process.stdin.write(json.dumps(arguments) + "\n")
         self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        return self._read()
 
     def close(self) -> None:
         """End the process."""
@@ -42,21 +44,22 @@ class Contestant:
         self._process.stdin.close()
         self._process.wait(30)
 
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a contestant ended; `{' '.join(self._command)}` shows why")
+        return json.loads(line)
+
 
 def main() -> None:
-    """The child: one line in, one figure out."""
-    from bench import text_engine
-
-    directory = shapes.smollm2_135m()
-    if sys.argv[1] == "ours":
-        run = partial(text_engine.run_ours, text_engine.open_ours(directory))
-    else:
-        run = partial(text_engine.run_genai, text_engine.open_genai(directory))
+    """The child: one line in, one line out."""
+    run = import_module(sys.argv[1]).open_contestant(sys.argv[2])
     gc.collect()
     gc.freeze()  # as a worker does once its model is loaded
+    print("null", flush=True)
     for line in sys.stdin:
-        count, name = json.loads(line)
-        print(run(text_engine.prompts(count), text_engine.SAMPLINGS[name]), flush=True)
+        print(json.dumps(run(*json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,28 @@ class House:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
+    def peak_mb(self) -> float:
+        """Largest resident memory the gateway process has had so far, in MB."""
+        return _peak_mb(self.pid)
+
+    def decoders_peak_mb(self) -> list[float]:
+        """The same of each of its processes that decode pictures."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [
+            _peak_mb(int(child))
+            for child in children
+            if b"quintet.media" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
+
     def cpu_seconds(self) -> float:
         """CPU time the gateway process has used, children not counted."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 @contextmanager

@@ -100,6 +100,19 @@ def run_genai(pipeline: Any, asked: list[list[int]], sampling: Sampling) -> floa
     return tokens / (time.perf_counter() - begin)
 
 
+def open_contestant(name: str) -> Callable[[int, str], float]:
+    """The engine "ours" or "genai", loaded and run once: how many random prompts, and a name of SAMPLINGS."""
+    directory = shapes.smollm2_135m()
+    ours = partial(run_ours, open_ours(directory)) if name == "ours" else None
+    run = ours or partial(run_genai, open_genai(directory))
+
+    def answer(count: int, sampling: str) -> float:
+        return run(prompts(count), SAMPLINGS[sampling])
+
+    answer(1, "greedy")
+    return answer
+
+
 def take_turns(rounds: int, *runs: Callable[[], float]) -> list[list[float]]:
     """Run the contestants alternately, so that the machine's moods hit all of them alike."""
     measured: list[list[float]] = [[] for _ in runs]
