@@ -98,7 +98,7 @@ class Limits(Section):
 
     max_in_flight: int | None = Field(default=None, ge=1)
     """Requests in flight per model; one more is answered 429 at once. Default: what the catalog says, mostly 100."""
-    body_bytes_in_memory: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
+    body_bytes_in_memory: int = Field(default=128 * 1024 * 1024, ge=1024 * 1024)
     """Bytes of request bodies held at once while they are received and parsed; more are answered 429."""
     sockets_per_address: int = Field(default=1100, ge=1)
     """Open connections per client address on a loopback bind."""

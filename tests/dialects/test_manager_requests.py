@@ -121,3 +121,10 @@ def test_what_is_refused(path: str, body: Any, param: str | None) -> None:
     with pytest.raises(InvalidRequest) as caught:
         ask(path, body)
     assert caught.value.param == param
+
+
+def test_names_that_only_the_caller_chose_are_not_repeated() -> None:
+    for name in ("s3cr3t-canary", "s3cr3t canary"):
+        with pytest.raises(InvalidRequest) as caught:
+            ask(TEXT, Form(texts={**FIELDS, name: ["a", "b"]}))
+        assert "s3cr3t" not in f"{caught.value.message} {caught.value.param}"

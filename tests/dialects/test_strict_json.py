@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quintet.core.errors import InvalidRequest
-from quintet.dialects.strict_json import MAX_DEPTH, MAX_KEYS, parse_json
+from quintet.dialects.strict_json import MAX_DEPTH, MAX_KEYS, MAX_MARKS, parse_json
 
 BAD = {
     "empty": b"",
@@ -47,6 +47,7 @@ BAD = {
     "deep objects": b'{"a":' * 200_000,
     "one too deep": b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1),
     "many keys": json.dumps({str(i): 0 for i in range(MAX_KEYS + 1)}).encode(),
+    "half a million values": b"[" + b"[]," * (MAX_MARKS // 2) + b"[]]",
     "100,000 keys": json.dumps({str(i): 0 for i in range(100_000)}).encode(),
 }
 

@@ -89,6 +89,19 @@ def test_paths(path: str, model: str, as_list: bool, streams: bool) -> None:
         assert ask(path, {"inputs": "Hi", "stream": True}).stream
 
 
+def test_full_text_holds_pictures_only_where_that_was_asked_for() -> None:
+    """TGI's default on these routes is of models for text; a picture's base64 would stay in memory to be sent back."""
+    inputs = "![](data:image/png;base64,aGVsbG8=)Hi"
+
+    def answered(inputs: str, **parameters: bool) -> bytes:
+        call = ask("/", {"inputs": inputs, "parameters": parameters})
+        return call.renderer.whole([Outcome()]).body
+
+    assert b"aGVsbG8=" not in answered(inputs)
+    assert b"aGVsbG8=" in answered(inputs, return_full_text=True)
+    assert b"Hi" in answered("Hi")
+
+
 def test_keys_of_all_tgi_releases_are_known() -> None:
     names = (
         "best_of temperature repetition_penalty frequency_penalty top_k top_p typical_p do_sample max_new_tokens "

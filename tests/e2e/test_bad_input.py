@@ -6,7 +6,7 @@ import http.client
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.conftest import wait_idle
 from tests.e2e.corpus import CHAT, GENERATE, SECRET, TOOL, VOCABULARY, Case, all_cases, biases, sent
+from tests.e2e.corpus_pictures import bad_counts, bad_encodings, bad_files, bad_links
 from tests.support.server import Answer, RunningServer
 
 LEAKS = re.compile(rb"/home|/usr|/work|/tmp|passwd|Traceback|0x[0-9a-f]{8,}|site-packages|SELECT|\.py\b")
@@ -57,7 +58,7 @@ def _still_serves(server: RunningServer, line: Line) -> Iterator[None]:
 
 def check_refusal(case: Case, answer: Answer) -> None:
     """The one shape of all errors; nothing of what was sent, and nothing of the house."""
-    assert answer.status == case.status, answer.body
+    assert answer.status == case.status, (str(case), answer.body)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-should-retry"] == "false"
@@ -79,6 +80,12 @@ def check_refusal(case: Case, answer: Answer) -> None:
 @pytest.mark.parametrize("case", list(all_cases()), ids=str)
 def test_bad_input(line: Line, case: Case) -> None:
     check_refusal(case, line.ask(case.path, case.body, case.headers))
+
+
+@pytest.mark.parametrize("rows", [bad_files, bad_encodings, bad_counts, bad_links])
+def test_bad_pictures(line: Line, rows: Callable[[], Iterator[Case]]) -> None:
+    for case in rows():
+        check_refusal(case, line.ask(case.path, case.body, case.headers))
 
 
 @pytest.mark.parametrize("stream", [False, True])

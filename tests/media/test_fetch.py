@@ -291,3 +291,17 @@ async def test_f29_the_systems_resolver_has_its_own_threads(monkeypatch):
     third.cancel()
     hang.set()
     assert await asyncio.gather(*stuck) == [[PUBLIC], [PUBLIC]]
+
+
+async def test_nobody_waits_for_a_place_without_end():
+    """R-17, R-24: many links to one slow host, each with its ten seconds, would add up."""
+    async with Web.open() as web:
+        web.answers["/slow"] = stay_silent
+        fetcher = web.fetcher(places=PlaceLimits(per_host=1), waiting_seconds=0.1, total_seconds=0.4)
+        holding = asyncio.get_running_loop().create_task(refusal(fetcher, "http://a.example/slow"))
+        await until(lambda: bool(web.requests))
+        with pytest.raises(Overloaded) as caught:
+            await get(fetcher, "http://a.example/x")
+        assert caught.value.code == "fetch_overloaded"
+        assert (await holding).code == "fetch_failed"
+        assert await get(fetcher) == PICTURE, "who gave up waiting holds nothing"

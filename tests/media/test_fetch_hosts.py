@@ -259,3 +259,11 @@ async def test_r20_proxies_of_the_environment_are_ignored(monkeypatch):
         assert await get(fetcher, f"http://{origin}/x") == PICTURE
         assert not proxy.requests
         assert len(web.requests) == 1
+
+
+def test_own_origins_without_a_port_are_a_mistake_that_is_told():
+    """They would match no link, and the server's own name would be fetched all the same."""
+    for origin in ("models.example", "https://models.example", "models.example:443/", "::1:80", ":80", ""):
+        with pytest.raises(ValueError, match="host:port"):
+            Fetcher(FetchPolicy(own_origins=frozenset((origin,))))
+    Fetcher(FetchPolicy(own_origins=frozenset(("[::1]:80", "0.0.0.0:0", "Models.example:443"))))

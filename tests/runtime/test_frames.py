@@ -69,6 +69,17 @@ def test_requests_arrive_as_they_were(request_):
     assert isinstance(message, frames.Submit)
     assert message.request_id == 7
     assert frames.decode_request(message) == request_
+    by_parts = frames.Submit(7, message.kind, frames.encode_value(request_))
+    assert frames.submit_frame(7, request_) == frames.frame(by_parts)
+
+
+def test_a_request_larger_than_a_frame_is_refused(monkeypatch):
+    size = len(frames.submit_frame(7, REQUESTS[0])) - 4
+    monkeypatch.setattr(frames, "MAX_FRAME_BYTES", size)
+    assert frames.submit_frame(7, REQUESTS[0])
+    monkeypatch.setattr(frames, "MAX_FRAME_BYTES", size - 1)
+    with pytest.raises(FrameError):
+        frames.submit_frame(7, REQUESTS[0])
 
 
 def test_events_arrive_as_they_were_and_in_order():

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
+import os
+import sys
+import tracemalloc
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 import PIL.Image
 import pytest
 
 from quintet.core.content import Image, Message
-from quintet.core.errors import InvalidRequest, Overloaded
-from quintet.core.models import Model
-from quintet.core.requests import Request, TextRequest, TokenizeRequest
+from quintet.core.errors import InvalidRequest, Overloaded, QuintetError
+from quintet.core.models import Model, ModelState
+from quintet.core.requests import Limits, Request, TextRequest, TokenizeRequest
 from quintet.media.decoder import Decoder
 from quintet.media.fetch import Fetcher, FetchPolicy
 from quintet.media.images import normalise
+from quintet.runtime import frames
 from quintet.runtime.pictures import PictureRoom
+from tests.runtime.house import echo, open_house, until
 
 MODEL = Model(name="m", task="vision", engine="echo", max_image_side=64)
 
@@ -115,3 +122,72 @@ def test_all_pictures_together_are_bounded_until_their_requests_end() -> None:
 
     made = len(normalise(data, max_side=MODEL.max_image_side))
     run(work, max_held_bytes=2 * (len(data) + made))
+
+
+def test_pictures_are_counted_while_their_model_loads() -> None:
+    async def go() -> None:
+        async with open_house(echo(task="vision")) as house:
+            room = house.service._pictures
+            request = TextRequest(model="echo", prompt=(Image(data=jpeg()), "x"))
+            answer = asyncio.get_running_loop().create_task(house.answer(request))
+            await until(lambda: room.held_bytes > 0, 10)
+            assert house.backend.status(house.models[0]).state is not ModelState.READY
+            assert (await answer).choices
+            assert room.held_bytes == 0
+
+    asyncio.run(go())
+
+
+def test_what_was_sent_to_the_worker_is_not_kept_beside_the_request() -> None:
+    noise = PIL.Image.frombytes("RGB", (256, 256), os.urandom(3 * 256 * 256))
+    file = io.BytesIO()
+    noise.save(file, "PNG")
+    request = TextRequest(
+        model="echo",
+        prompt=(Image(data=file.getvalue()), "a b c"),
+        limits=Limits(max_new_tokens=9999, ignore_eos=True),
+    )
+
+    async def go() -> None:
+        async with open_house(echo(task="vision", tokens_per_second=20, cycle=True)) as house:
+            tracemalloc.start()
+            try:
+                async with aclosing(house.stream(request)) as events:
+                    await anext(events)
+                    found = tracemalloc.take_snapshot().traces
+                held = sum(trace.size for trace in found if trace.traceback[0].filename == frames.__file__)
+                assert held < 100_000 < len(file.getvalue())
+            finally:
+                tracemalloc.stop()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_picture_that_came_to_nothing_is_let_go_without_the_collector(leaves: bool) -> None:
+    """Errors know the frames they passed, and so could hold megabytes that no budget counts any more."""
+    data = jpeg(300, 300)[:-200] + bytes(2)
+
+    async def go() -> None:
+        async with open_house(echo(task="vision")) as house:
+            gc.collect()
+            gc.disable()
+            try:
+                request = TextRequest(model="echo", prompt=(Image(data=data),))
+                work = asyncio.get_running_loop().create_task(house.ending(request))
+                del request
+                await until(lambda: house.service._pictures.held_bytes > 0, 5)
+                if leaves:
+                    work.cancel()
+                    await asyncio.wait({work})
+                else:
+                    refusal = await work
+                    assert isinstance(refusal, QuintetError)
+                    refusal = refusal.with_traceback(None)  # as the server does
+                del work
+                await until(lambda: sys.getrefcount(data) <= before, 1, "still held")
+            finally:
+                gc.enable()
+
+    before = sys.getrefcount(data)
+    asyncio.run(go())

@@ -13,7 +13,7 @@ import pytest
 
 from quintet.store.keys import open_key_store
 from tests.server.conftest import MakeKey, Start
-from tests.support.server import Answer, RunningServer, http_request
+from tests.support.server import Answer, RunningServer, http_request, read_until
 
 WRONG = "qt_0000000000_" + "0" * 43
 Visit = Callable[..., Answer]
@@ -233,6 +233,22 @@ def test_every_route_says_whom_it_lets_in(house: House) -> None:
             assert found == [401, 401, 403, good], template
         else:
             assert found == [401, 401, good, good], template
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/generate/fromimagetext", "multipart/form-data; boundary=x"),
+        ("/generate/fromimagetext", "application/json"),
+        ("/v1/multimodal/generations/idefics", "application/json"),
+    ],
+)
+def test_nobody_uploads_pictures_without_a_key(house: House, path: str, kind: str) -> None:
+    """The answer comes although nothing of the body was sent."""
+    request = http_request("POST", path, content_type=kind, content_length=str(30 * 2**20))
+    with house.server.connect() as connection:
+        connection.sendall(request)
+        assert read_until(connection, b"\r\n").startswith(b"HTTP/1.1 401 ")
 
 
 def test_the_placeholder_opens_nothing_where_keys_are_needed(visit: Visit) -> None:

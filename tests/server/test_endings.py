@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import socket
@@ -118,6 +119,20 @@ def test_a_stream_that_breaks_looks_broken(server: RunningServer) -> None:
     assert b"[DONE]" not in received
     events = [line for line in received.split(b"\r\n") if line.startswith(b"data: ")]
     assert json.loads(events[-1].strip().removeprefix(b"data: "))["error"]["message"]
+    wait_until(lambda: server.chat().status == 200)
+
+
+def test_a_stream_of_bare_text_breaks_off(server: RunningServer) -> None:
+    """There are no words for an error in it, so all that can be seen is that its end is missing."""
+    body = json.dumps({"model_name": "echo", "prompt": "one two three four !crash@2 bare"}).encode()
+    with server.connect() as connection:
+        connection.sendall(http_request("POST", "/generate/fromtext", body, x_request_id="bare"))
+        head, _, text = read_all(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"one" in text
+    assert b"error" not in text
+    assert not text.endswith(b"0\r\n\r\n")
+    assert server.wait_record("bare")["error"] == "worker_lost"
     wait_until(lambda: server.chat().status == 200)
 
 
@@ -302,3 +317,12 @@ def test_a_log_that_nobody_reads_blocks_nothing(start: Start) -> None:
         assert server.chat().status == 200
     assert time.monotonic() - began < 10
     assert server.stop() == 0
+
+
+def test_refused_pictures_leave_nothing_in_memory(server: RunningServer) -> None:
+    broken = b"\x89PNG\r\n\x1a\n" + bytes(8 * 2**20)
+    body = {"model_name": "echo-vision", "prompt": "x", "image_files": [base64.b64encode(broken).decode()]}
+    before = server.resident_bytes()
+    for _ in range(6):
+        assert server.ask("POST", "/generate/fromimagetext", body).status == 400
+        assert server.resident_bytes() < before + 20 * 2**20

@@ -8,6 +8,7 @@ from typing import Any
 
 from quintet.core.errors import InvalidRequest
 from quintet.dialects.base import Form
+from quintet.dialects.validation import field_path
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
@@ -25,7 +26,8 @@ def form_body(form: Form, *, lists: Collection[str] = (), numbers: Collection[st
         if name in lists:
             body.setdefault(name, []).extend(given)
         elif len(given) > 1 or name in body:
-            raise InvalidRequest(f"`{name}` may stand only once in the form.", param=name)
+            field = field_path((name,))  # a name that only the caller chose is not repeated
+            raise InvalidRequest(f"`{field}` may stand only once in the form.", param=field)
         elif given:
             body[name] = _number(given[0], name) if name in numbers else given[0]
     return body

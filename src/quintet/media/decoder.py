@@ -41,7 +41,7 @@ class _Job:
     def fail(self, error: Exception) -> None:
         """End it, if somebody still waits."""
         if not self.outcome.done():
-            self.outcome.set_exception(error)
+            self.outcome.set_exception(error.with_traceback(None))  # whose frames hold the file
 
 
 class Decoder:
@@ -105,6 +105,7 @@ class Decoder:
             self._waiting.pop(number, None)
             self.held -= 1
             self.held_bytes -= size
+            del job  # it holds the outcome, a refusal holds this frame, and the file must not wait for the collector
 
     async def close(self) -> None:
         """End all processes; pictures on their way get ShuttingDown. Safe to call twice."""
@@ -144,6 +145,7 @@ class Decoder:
                     await self._serve(job, seat)
                 finally:
                     job.fail(_shutting_down())  # still open only if this runner is being cancelled
+                    del job  # not kept until the next one comes
         finally:
             await seat.end()
 

@@ -12,16 +12,18 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from quintet.core.errors import InvalidRequest
 from quintet.media.addresses import AddressRules
 from quintet.media.exchange import Body, Budget, FetchFailed, Redirect, exchange
 from quintet.media.links import Link, LinkRefused, parse_link
-from quintet.media.places import Place, PlaceLimits, Places
+from quintet.media.places import Place, PlaceLimits, Places, too_many
 from quintet.media.resolver import Resolver, SystemResolver
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[str, int, ssl.SSLContext | None, str], Awaitable[Streams]]
 """(IP address, port, TLS or None, name to check the certificate against) -> an open connection; raises OSError."""
 MAX_ADDRESSES_TRIED = 3
+_ORIGIN = re.compile(r"(\[[0-9a-f:.]+\]|[^\s/:\[\]]+):[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,8 @@ class FetchPolicy:
     max_held_bytes: int = 128 * 1024 * 1024
     """Of all bodies under way together."""
     max_redirects: int = 3
+    waiting_seconds: float = 30.0
+    """For a place; a link that has none by then is refused as one too many."""
     connect_seconds: float = 5.0
     """For name, connection and TLS of one hop."""
     total_seconds: float = 10.0
@@ -84,7 +89,7 @@ class Fetcher:
         tls: ssl.SSLContext | None = None,
         rules: AddressRules | None = None,
     ) -> None:
-        """All but `policy` are for tests. Raises ValueError for a policy whose addresses are none."""
+        """All but `policy` are for tests. Raises ValueError for a policy whose addresses or origins are none."""
         self._policy = policy = policy or FetchPolicy()
         self._rules = rules or AddressRules(
             permitted=policy.permitted_addresses, refused_networks=policy.refused_networks
@@ -92,6 +97,8 @@ class Fetcher:
         self._ports = policy.ports | self._rules.permitted_ports
         self._hosts = _lower(policy.hosts)
         self._own_origins = _lower(policy.own_origins)
+        if not all(_ORIGIN.fullmatch(origin) for origin in self._own_origins):
+            raise ValueError("an origin must be written as host:port, such as pictures.example.org:443")
         self._resolve = resolver or SystemResolver()
         self._connect = connect or open_pinned
         self._tls = tls
@@ -108,7 +115,12 @@ class Fetcher:
         `owner` lets links of several callers take turns.
         """
         link = self._read(url, field)
-        async with self._places.hold(owner, link.host) as place:
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._policy.waiting_seconds):
+                    place = await stack.enter_async_context(self._places.hold(owner, link.host))
+            except TimeoutError:
+                raise too_many() from None
             trip = _Trip(place, wanted)
             try:
                 async with asyncio.timeout(self._policy.total_seconds):

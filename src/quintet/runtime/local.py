@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from quintet.core.errors import EngineFailed, ShuttingDown, WorkerLost
 from quintet.core.events import Event
 from quintet.core.models import Model, ModelState, ModelStatus
-from quintet.core.requests import Request
+from quintet.core.requests import Request, TextRequest
 from quintet.runtime.lineup import Turn
 from quintet.runtime.process import Lost, WorkerProcess
 from quintet.runtime.quarantine import Quarantine, digest_of
@@ -53,10 +53,10 @@ class LocalBackend:
         If the worker dies before the first event, the request is sent once more to the next worker.
         """
         supervisor = self._supervisor(model)
-        digest = digest_of(model, request)
         self._active += 1
         self._idle.clear()
         try:
+            digest = await _digest(model, request)
             for is_last in (False, True):
                 worker, turn = await _enter(supervisor, digest)
                 seen = 0
@@ -141,6 +141,13 @@ class LocalBackend:
             )
             self._supervisors[model.name] = supervisor
         return supervisor
+
+
+async def _digest(model: Model, request: Request) -> str:
+    """Beside the event loop where there are pictures, which are megabytes."""
+    if isinstance(request, TextRequest) and request.pictures:
+        return await asyncio.to_thread(digest_of, model, request)
+    return digest_of(model, request)
 
 
 async def _enter(supervisor: Supervisor, digest: str) -> tuple[WorkerProcess, Turn]:

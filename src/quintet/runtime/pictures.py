@@ -15,7 +15,7 @@ from quintet.media.containers import sniff
 from quintet.media.decoder import Decoder
 from quintet.media.fetch import Fetcher
 
-MAX_HELD_BYTES = 256 * 1024 * 1024
+MAX_HELD_BYTES = 128 * 1024 * 1024
 """More pictures at once are answered 429."""
 
 
@@ -35,7 +35,7 @@ class PictureRoom:
 
         What it holds in memory counts until the block is left.
         """
-        pictures = pictures_of(request) if isinstance(request, TextRequest) else []
+        pictures = request.pictures if isinstance(request, TextRequest) else []
         if not isinstance(request, TextRequest) or not pictures:
             yield request
             return
@@ -60,22 +60,31 @@ class PictureRoom:
     async def _make_all(
         self, pictures: Sequence[Image], model: Model, owner: str, loan: _Loan
     ) -> list[Image]:
-        """Links side by side, as they mostly wait; what came as bytes one after the other."""
+        """All pictures, or a failure that keeps none of them in memory."""
         try:
-            async with asyncio.TaskGroup() as group:
-                linked = {
-                    index: group.create_task(self._fetch(picture, model, owner, loan))
-                    for index, picture in enumerate(pictures)
-                    if picture.url
-                }
-                made = {
-                    index: await self._make(picture.data, picture.field, model, loan)
-                    for index, picture in enumerate(pictures)
-                    if not picture.url
-                }
+            return await self._make_together(pictures, model, owner, loan)
+        # Frames of a task group refer to the pictures and, in a circle, to what it raises: such a failure would keep
+        # them until the collector comes by.
         except ExceptionGroup as failures:
-            known = failures.subgroup(QuintetError)
-            raise (known or failures).exceptions[0] from None
+            raise _first(failures.with_traceback(None)) from None
+        except asyncio.CancelledError as cancelled:
+            raise cancelled.with_traceback(None) from None
+
+    async def _make_together(
+        self, pictures: Sequence[Image], model: Model, owner: str, loan: _Loan
+    ) -> list[Image]:
+        """Links side by side, as they mostly wait; what came as bytes one after the other."""
+        async with asyncio.TaskGroup() as group:
+            linked = {
+                index: group.create_task(self._fetch(picture, model, owner, loan))
+                for index, picture in enumerate(pictures)
+                if picture.url
+            }
+            made = {
+                index: await self._make(picture.data, picture.field, model, loan)
+                for index, picture in enumerate(pictures)
+                if not picture.url
+            }
         made |= {index: task.result() for index, task in linked.items()}
         return [made[index] for index in range(len(pictures))]
 
@@ -116,6 +125,12 @@ class _Loan:
         self.held_bytes -= size
 
 
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
+    """The one to tell."""
+    known = (failure for failure in failures.exceptions if isinstance(failure, QuintetError))
+    return next(known, failures.exceptions[0])
+
+
 def _replaced(request: TextRequest, pictures: Sequence[Image]) -> TextRequest:
     """The request with these pictures in the places of its own."""
     anew = iter(pictures)
@@ -125,17 +140,6 @@ def _replaced(request: TextRequest, pictures: Sequence[Image]) -> TextRequest:
 
     messages = tuple(replace(message, parts=replaced(message.parts)) for message in request.messages)
     return replace(request, messages=messages, prompt=replaced(request.prompt))
-
-
-def pictures_of(request: TextRequest) -> list[Image]:
-    """All pictures of a request, in order."""
-    places = (*(message.parts for message in request.messages), request.prompt)
-    return [part for parts in places for part in parts if isinstance(part, Image)]
-
-
-def has_picture(request: TextRequest) -> bool:
-    """Whether a picture stands anywhere in the request."""
-    return bool(pictures_of(request))
 
 
 def _is_picture(head: bytes) -> bool:

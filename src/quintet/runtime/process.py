@@ -165,6 +165,7 @@ class WorkerProcess(asyncio.Protocol):
         self._open[number] = (mailbox, digest)
         try:
             self._send(data)
+            del data  # megabytes, if there are pictures in it
             while True:
                 events = await mailbox.take()
                 yield events
@@ -267,6 +268,6 @@ class WorkerProcess(asyncio.Protocol):
             mailbox.fail(Lost(broken=self.broken))
         self.down.set_result(None)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | bytearray) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)

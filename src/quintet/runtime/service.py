@@ -21,7 +21,7 @@ from quintet.runtime.catalog import Catalog
 from quintet.runtime.defaults import with_defaults
 from quintet.runtime.merge import merge
 from quintet.runtime.meter import Meter
-from quintet.runtime.pictures import PictureRoom, has_picture
+from quintet.runtime.pictures import PictureRoom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,18 +102,17 @@ class Service:
             check_installed(model)
             request = replace(with_defaults(model, request), model=model.name, owner=principal.owner)
             with self.admission.admit(model) as ticket:
-                await self.ensure_ready(model)
-                async with (
-                    self._pictures.resolved(model, request) as request,
-                    aclosing(self._within_deadlines(model, request)) as events,
-                ):
-                    entry.started()
-                    async for event in events:
-                        entry.saw(event)
-                        if type(event) is Finished:
-                            # Before the last yield: whoever is answered may come again at once.
-                            ticket.release(completed=True)
-                        yield event
+                # Before the model is loaded, which may take minutes: pictures that wait for it are counted, too.
+                async with self._pictures.resolved(model, request) as request:
+                    await self.ensure_ready(model)
+                    async with aclosing(self._within_deadlines(model, request)) as events:
+                        entry.started()
+                        async for event in events:
+                            entry.saw(event)
+                            if type(event) is Finished:
+                                # Before the last yield: whoever is answered may come again at once.
+                                ticket.release(completed=True)
+                            yield event
 
     async def run_all(
         self, principal: Principal, requests: list[Request], *, request_id: str, dialect: str
@@ -196,7 +195,7 @@ def check_capability(catalog: Catalog, model: Model, request: Request) -> None:
         raise Unsupported(
             f"This model is for {model.task}, not for {tasks[0]}; {_advice(catalog, tasks)}", param="model"
         )
-    if isinstance(request, TextRequest) and not model.can_see and has_picture(request):
+    if isinstance(request, TextRequest) and not model.can_see and request.pictures:
         raise Unsupported(
             f"This model reads text only; leave the pictures out, or {_advice(catalog, ('vision',))}",
             param="model",

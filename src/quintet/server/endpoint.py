@@ -13,9 +13,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from quintet.core.errors import EngineFailed, PayloadTooLarge, QuintetError
@@ -27,7 +27,7 @@ from quintet.dialects.strict_json import parse_json
 from quintet.runtime.service import Service
 from quintet.server.asgi import Receive, Scope, Send, send_reply
 from quintet.server.auth import Gatekeeper
-from quintet.server.body import Budget, Pace, check_json_headers, read_body
+from quintet.server.body import Budget, Loan, Pace, check_json_headers, read_body
 from quintet.server.drain import Drain
 from quintet.server.exchange import KEY, ClientGone, Exchange
 from quintet.server.forms import form_boundary, parse_form
@@ -36,12 +36,17 @@ from quintet.server.stream import StreamAnswer, Waits
 
 log = logging.getLogger(__name__)
 
+Parsed = TypeVar("Parsed")
+
 CURRENT: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("exchange", default=None)
 """The exchange that the running code works for, so that the meter's record finds its log line."""
 MAX_BYTES_BEFORE_AUTH = 64 * 1024
 """Of a body that must be read to find the credential in it."""
 PARSE_IN_THREAD_BYTES = 64 * 1024
 """Larger bodies are parsed off the event loop."""
+ALONE_BYTES = 1024 * 1024
+"""Larger bodies are parsed one at a time: each takes its size in memory again, and threads that parse side by side
+would only keep the interpreter from the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,8 @@ class House:
     pace: Pace
     waits: Waits
     budget: Budget
+    parsing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Held while a body of more than ALONE_BYTES is parsed."""
 
     @property
     def seeing_model(self) -> str:
@@ -87,22 +94,30 @@ class OperationEndpoint:
         exchange.route, exchange.dialect = self.operation.path, self.dialect
         CURRENT.set(exchange)
         try:
-            await self._run(await self._accept(exchange, receive), receive, send)
+            ending = await self._run(await self._accept(exchange, receive), receive, send)
+            if ending is not None:
+                raise ending
         except QuintetError as error:
             exchange.fail(error)
             await send_reply(send, self.operation.refuse(error))
+        finally:
+            ending = None  # it would refer to this frame, and this frame to it
 
     async def _accept(self, exchange: Exchange, receive: Receive) -> Accepted:
-        """Everything before the work: who asks, and for what."""
+        """Everything before the work: who asks, and for what. The body counts as held until it is parsed."""
+        with self._house.budget.loan() as loan:
+            return await self._accept_on(loan, exchange, receive)
+
+    async def _accept_on(self, loan: Loan, exchange: Exchange, receive: Receive) -> Accepted:
         gate = self._house.gate
         if self.operation.token_in_body and not gate.has_credential(exchange):
             gate.check_ban(exchange)
-            body, size = await self._read(exchange, receive, self._max_bytes_unknown(exchange))
+            body, size = await self._read(exchange, receive, self._max_bytes_unknown(exchange), loan)
             token = body.pop("token", None) if isinstance(body, dict) else None
             principal = await gate.authenticate(exchange, "key", token)
         else:
             principal = await gate.authenticate(exchange, "key")
-            body, size = await self._read(exchange, receive, self.operation.max_body_bytes)
+            body, size = await self._read(exchange, receive, self.operation.max_body_bytes, loan)
             if self.operation.token_in_body and isinstance(body, dict):
                 body.pop("token", None)
         self._house.drain.check()
@@ -115,10 +130,7 @@ class OperationEndpoint:
             request_id=exchange.request_id,
             created=int(time.time()),
         )
-        if size > PARSE_IN_THREAD_BYTES:
-            call = await asyncio.to_thread(self.operation.parse, incoming)
-        else:
-            call = self.operation.parse(incoming)
+        call = await self._parse(size, partial(self.operation.parse, incoming))
         return Accepted(exchange=exchange, principal=principal, call=call)
 
     def _query(self, exchange: Exchange) -> dict[str, str]:
@@ -134,22 +146,32 @@ class OperationEndpoint:
             return min(MAX_BYTES_BEFORE_AUTH, self.operation.max_body_bytes)
         return self.operation.max_body_bytes
 
-    async def _read(self, exchange: Exchange, receive: Receive, max_bytes: int) -> tuple[Any, int]:
+    async def _read(
+        self, exchange: Exchange, receive: Receive, max_bytes: int, loan: Loan
+    ) -> tuple[Any, int]:
         """The decoded body and its size in bytes."""
         decode = self._decoder(exchange)
         pace = self._house.pace
         try:
-            with self._house.budget.loan() as loan:
-                body = await read_body(exchange, receive, max_bytes=max_bytes, pace=pace, loan=loan)
-                if len(body) > PARSE_IN_THREAD_BYTES:
-                    return await asyncio.to_thread(decode, body), len(body)
+            box = [await read_body(exchange, receive, max_bytes=max_bytes, pace=pace, loan=loan)]
         except PayloadTooLarge:
             if max_bytes < self.operation.max_body_bytes:
                 raise PayloadTooLarge(
                     "Without an Authorization header the body may have 64 KiB at most. Send the key in the header."
                 ) from None
             raise
-        return decode(body), len(body)
+        size = len(box[0])
+        # Out of the box, so that the bytes needn't stay until the last value is made of them.
+        return await self._parse(size, lambda: decode(box.pop())), size
+
+    async def _parse(self, size: int, work: Callable[[], Parsed]) -> Parsed:
+        """What `work` makes of a body of this size, where it disturbs others least."""
+        if size <= PARSE_IN_THREAD_BYTES:
+            return work()
+        if size <= ALONE_BYTES:
+            return await asyncio.to_thread(work)
+        async with self._house.parsing:
+            return await asyncio.to_thread(work)
 
     def _decoder(self, exchange: Exchange) -> Callable[[bytes], object]:
         """What understands the body; raises UnsupportedMediaType."""
@@ -159,8 +181,11 @@ class OperationEndpoint:
         check_json_headers(exchange, or_form=self.operation.accepts_form)
         return parse_json
 
-    async def _run(self, accepted: Accepted, receive: Receive, send: Send) -> None:
-        """Run the call, and answer it; raises only while no status line is sent, or if the client left."""
+    async def _run(self, accepted: Accepted, receive: Receive, send: Send) -> BaseException | None:
+        """Run the call, and answer it; returns an error only while no status line is sent, or if the client left.
+
+        Raised from here, it would keep this frame in memory, and with it what the cancelled pump worked on.
+        """
         # The list is emptied by the service: what came in need not stay in memory until the answer ends.
         requests = list(accepted.call.requests)
         accepted = replace(accepted, call=replace(accepted.call, requests=()))
@@ -182,8 +207,7 @@ class OperationEndpoint:
                 finally:
                     pump.cancel()
                     watch.cancel()
-        if error is not None:
-            raise error
+        return error
 
     async def _pump(
         self, accepted: Accepted, requests: list[Request], inbox: Inbox, outcomes: list[Outcome] | None
@@ -202,7 +226,8 @@ class OperationEndpoint:
                     else:
                         outcomes[index].add(event)
         except QuintetError as failure:
-            error = failure
+            # Its frames hold this request's pictures, and this frame holds it: only the collector would end that.
+            error = failure.with_traceback(None)
         except Exception:
             log.exception("request %s: unexpected failure", request_id)
             error = EngineFailed("The server failed on this request, which is not to blame. Try again.")

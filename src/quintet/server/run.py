@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -29,6 +30,9 @@ from quintet.store.keys import KeyStore, open_key_store
 LAST_WORDS_SECONDS = 2.0
 """For interrupted requests to send their error, once the drain time is over."""
 BACKLOG = 2048
+LARGE_BLOCK_BYTES = 256 * 1024
+"""Blocks of this size and more go back to the system as soon as they are freed."""
+_M_MMAP_THRESHOLD = -3
 
 log = logging.getLogger(__name__)
 
@@ -243,3 +247,6 @@ def _set_limits() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Left alone, glibc takes ever larger blocks from its heaps, and what pictures took once never goes back.
+    with contextlib.suppress(AttributeError, OSError):  # other C libraries have no such knob
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)

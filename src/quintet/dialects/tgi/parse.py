@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quintet.core.content import Part
+from quintet.core.content import Image, Part
 from quintet.core.errors import ContextTooLong, InvalidRequest, Unsupported
 from quintet.core.requests import Detail, Limits, Sampling, TextRequest
 from quintet.dialects.base import Call, Incoming
@@ -70,7 +70,10 @@ def _parse(incoming: Incoming, *, as_list: bool, stream: bool | None) -> Call:
     # TGI samples when `parameters` is left out altogether, and is greedy when it is empty.
     parameters = body.parameters or Parameters(do_sample=body.parameters is None)
     request = _to_request(model_name(incoming, prompt), prompt, parameters, streams)
-    full_text = as_list if parameters.return_full_text is None else parameters.return_full_text
+    full_text = parameters.return_full_text
+    if full_text is None:
+        # As in TGI, whose default is of models for text alone; megabytes of pictures would wait for the answer's end.
+        full_text = as_list and not any(isinstance(part, Image) for part in prompt)
     renderer = GenerateRenderer(
         request=request,
         inputs=body.inputs,
