@@ -1,6 +1,7 @@
 """The pool of decoding processes when children are killed, callers leave, and more come than it takes."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from quintet.core.errors import EngineFailed, Overloaded, QuintetError, ShuttingDown
+from quintet.core.errors import EngineFailed, NotReady, Overloaded, QuintetError, ShuttingDown
 from quintet.media import protocol
 from quintet.media.child import Child
 from quintet.media.decoder import Decoder
@@ -143,6 +144,20 @@ async def test_children_that_do_not_start(monkeypatch: pytest.MonkeyPatch) -> No
             await ask(decoder)
         monkeypatch.undo()
         assert await rule_of(decoder, PICTURE) is None
+
+
+async def test_a_machine_that_is_full_is_not_the_callers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with pool(children=1) as decoder:
+        with monkeypatch.context() as full:
+
+            def refuse(*_: object, **__: object) -> None:
+                raise OSError(errno.EAGAIN, "no more processes")
+
+            full.setattr("quintet.media.child.subprocess.Popen", refuse)
+            with pytest.raises(NotReady) as refused:
+                await ask(decoder)
+            assert (refused.value.status, refused.value.retry_after) == (503, 5)
+        await ask(decoder)
 
 
 async def test_an_answer_that_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

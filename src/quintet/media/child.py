@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from quintet.core.errors import EngineFailed
+from quintet.core.errors import EngineFailed, NotReady
 from quintet.media import protocol
 from quintet.media.rules import Refused, Rule
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 START_SECONDS = 20.0
 PATIENCE = 10.0
 """Wall-clock seconds that are waited for each second of processor time: engines keep all processors busy, too."""
+_FULL = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""No more processes, memory or files for now."""
 _PASSED_ON = ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 _PASSED_ON_PREFIXES = ("LC_", "PYTHONDONT", "PYTHONHASH")
 
@@ -48,14 +51,24 @@ class Child:
 
     @classmethod
     async def start(cls, memory_bytes: int, seconds: float) -> Child:
-        """A process that is ready for work; raises EngineFailed if it can't be had."""
-        ours, theirs = socket.socketpair()
+        """A process that is ready for work; raises NotReady or EngineFailed if it can't be had."""
         try:
-            with theirs:
-                process = _spawn(theirs, memory_bytes, seconds)
-        except BaseException:
-            ours.close()
-            raise
+            ours, theirs = socket.socketpair()
+            try:
+                with theirs:
+                    process = _spawn(theirs, memory_bytes, seconds)
+            except BaseException:
+                ours.close()
+                raise
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            log.warning("no process to decode pictures could be started: %s", error.strerror)
+            raise NotReady(
+                "The machine is too busy to decode pictures just now. Try again in a moment.",
+                code="resources_exhausted",
+                retry_after=5,
+            ) from None
         ours.setblocking(False)
         child = cls(process, ours, seconds)
         try:
