@@ -78,10 +78,10 @@ class Catalog:
         return [word for _, word in ranked[:most]] if ranked and ranked[0][0] >= _NEAR else []
 
     def for_tasks(self, tasks: Iterable[Task]) -> tuple[Model, ...]:
-        """The models made for one of these tasks, installed ones first."""
+        """The models made for one of these tasks, installed ones first, and real ones before echoes."""
         wanted = set(tasks)
         able = [model for model in self.models if model.task in wanted]
-        return tuple(sorted(able, key=lambda model: not model.is_installed))
+        return tuple(sorted(able, key=lambda model: (not model.is_installed, model.engine == "echo")))
 
     def _words(self) -> Iterator[tuple[str, str]]:
         """Every name and alias, with the name of its model."""
