@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from transformers import LlamaForCausalLM
@@ -21,16 +21,24 @@ T = TypeVar("T")
 class Workers:
     """Threads with one replica of the model each; replicas share the weights and keep their own gradients."""
 
-    def __init__(self, model: LlamaForCausalLM, count: int) -> None:
-        self._model = model
+    def __init__(
+        self, model: torch.nn.Module, count: int, loss: Callable[[Any, Any], torch.Tensor] | None = None
+    ) -> None:
+        """Without a `loss` (the sum over a batch) the model is a language model that learns `Batch`es."""
+        self._model, self._loss = model, loss or _loss
         self._replicas = [model] + [_replica(model) for _ in range(count - 1)]
         self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
 
-    def backward(self, batches: Sequence[Batch]) -> float:
-        """Leaves in the model the gradient of the weighted mean loss of all tokens, and returns that loss."""
-        total = sum(float(batch.weights[:, 1:].sum()) for batch in batches)
+    def backward(self, batches: Sequence[Any], total: float | None = None) -> float:
+        """Leaves in the model the gradient of the mean loss, and returns that loss.
+
+        The mean is over `total`, or over the weighted tokens of language `Batch`es.
+        """
+        if total is None:
+            total = sum(float(batch.weights[:, 1:].sum()) for batch in batches)
         shared, lock = iter(batches), threading.Lock()
-        losses = self.run([partial(_work, replica, shared, lock, total) for replica in self._replicas])
+        work = partial(_work, shared=shared, lock=lock, total=total, loss_of=self._loss)
+        losses = self.run([partial(work, replica) for replica in self._replicas])
         for replica in self._replicas[1:]:
             for own, other in zip(self._model.parameters(), replica.parameters(), strict=True):
                 if other.grad is not None:
@@ -38,26 +46,37 @@ class Workers:
                     other.grad = None
         return sum(losses)
 
+    @property
+    def replicas(self) -> Sequence[Any]:
+        """The model itself and its copies, whose weights are shared."""
+        return self._replicas
+
     def run(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
         """Runs the tasks on the threads and returns their results in order."""
         return [future.result() for future in [self._pool.submit(task) for task in tasks]]
 
 
-def _replica(model: LlamaForCausalLM) -> LlamaForCausalLM:
+def _replica(model: torch.nn.Module) -> torch.nn.Module:
     copy = deepcopy(model)
     for own, shared in zip(copy.parameters(), model.parameters(), strict=True):
         own.data = shared.data
     return copy
 
 
-def _work(model: LlamaForCausalLM, shared: Iterator[Batch], lock: threading.Lock, total: float) -> float:
+def _work(
+    model: torch.nn.Module,
+    shared: Iterator[Any],
+    lock: threading.Lock,
+    total: float,
+    loss_of: Callable[[Any, Any], torch.Tensor],
+) -> float:
     done = 0.0
     while True:
         with lock:
             batch = next(shared, None)
         if batch is None:
             return done
-        loss = _loss(model, batch) / total
+        loss = loss_of(model, batch) / total
         loss.backward()
         done += loss.item()
 

@@ -44,7 +44,7 @@ def test_own_models(tmp_path):
     assert catalog.find("mine").path == str(tmp_path / "weights")
     assert catalog.find("mine").options == {"device": "CPU", "threads": 4}
     assert catalog.find("my-eyes").name == "vendor/big.model"
-    assert catalog.for_tasks(["vision"])[0].name == "vendor/big.model", "installed ones come first"
+    assert catalog.for_tasks(["vision"])[0].name == "starter-vision", "installed ones come first"
     assert "phi3" in catalog
     assert "nobody" not in catalog
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from starter.chat.chatml import IMAGE
 from starter.chat.templates import Draw, Split, Turn, Wordings
@@ -23,9 +24,11 @@ from starter.vision.dialogues import (
 from starter.vision.drawing import CHART_COLUMNS, CHART_FLOOR, draw_picture, model_input
 from starter.vision.held_out import HELD_OUT, evaluation_set
 from starter.vision.labels import HEADS, NAMES, PATCHES_PER_SIDE, patch_labels
+from starter.vision.model import FEATURE_LAYER, Eye, features, normalised
 from starter.vision.palette import BACKGROUNDS, COLOURS, SHADES
 from starter.vision.phrases import content, long_description, short_description
 from starter.vision.pictures import shard_scenes
+from starter.vision.projector import WORDS
 from starter.vision.scenes import HELD_SHAPES, KINDS, PLACES, SHAPES, Pictures, Scene, Thing, draw_scene
 
 MODULES = (dialogues, skills_pairs, skills_scenes, skills_shapes, skills_signs)
@@ -173,7 +176,7 @@ def test_pictures_and_markers_agree_in_training(trained: list[Dialogue]):
 def test_every_skill_is_trained(trained: list[Dialogue]):
     assert {name for skills in ON_ONE.values() for name in skills} | set(ON_SEVERAL) <= set(EVALUATED)
     said = "\n".join(text for dialogue in trained for role, text in dialogue.messages if role == "assistant")
-    for part in ("second image shows", "is the tallest", "letter", "in the top left", "I don't know that"):
+    for part in ("second image shows", "is the tallest", "letter", "at the top left", "I don't know that"):
         assert part in said
 
 
@@ -186,7 +189,7 @@ def test_descriptions_say_what_is_drawn():
     square = Thing("square", "blue", (0, 0, 255), 0.75, 0.5, 0.2)
     assert describe(one("shapes", things=(circle, square))) == (
         "A red circle and a blue square on a white background.",
-        "The image shows two shapes: a red circle on the left and a blue square on the right. The background is white.",
+        "The image shows two shapes: a red circle at the left and a blue square at the right. The background is white.",
     )
     assert (
         describe(one("shapes", things=(circle, circle), background="sky"))[0] == "Two red circles in the sky."
@@ -209,12 +212,32 @@ def test_answers_are_right():
         skills_shapes.ask_count_of, scene
     )
     assert ask(skills_shapes.ask_where, scene) == {
-        "The star is in the top left.",
-        "The green star is in the top left.",
+        "The star is at the top left.",
+        "The green star is at the top left.",
     }
     assert ask(skills_shapes.ask_colour, scene) == {"The star is green.", "The crosses are red."}
     present = ask(skills_shapes.ask_present, scene)
-    assert {"Yes, there is a star.", "Yes, there are two crosses.", "No, there is no circle."} <= present
+    assert {
+        "I see a green star and two red crosses, so yes.",
+        "I see a green star and two red crosses, so no.",
+    } == present
     sizes = ask(skills_shapes.ask_size, one("shapes", things=(cross,)))
     assert sizes == {f"The {called} is medium." for called in ("cross", "red cross", "shape", "object")}
     assert {thing.place for thing in scene.things} <= set(PLACES)
+
+
+def test_the_tower_is_read_before_its_last_layer():
+    torch.manual_seed(0)
+    eye = Eye().eval()
+    pixels = normalised(np.stack([np.asarray(model_input(scene)) for scene in scenes(2)]))
+    with torch.inference_mode():
+        read = features(eye.tower, pixels)
+        whole = eye.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[FEATURE_LAYER][:, 1:]
+        heads = eye(pixels)
+    assert torch.equal(read, whole)
+    assert {name: logits.shape[-1] for name, logits in heads.items()} == HEADS
+
+
+def test_the_dictionary_has_a_word_for_every_class():
+    assert {head: len(words) for head, words in WORDS.items()} == HEADS
+    assert all(len(set(words)) == len(words) for words in WORDS.values())

@@ -100,7 +100,7 @@ def test_it_says_what_code_has_drawn(answer: Answerer):
         (red_circle(), "What’s in this image?", "A red circle on a white background."),
         (red_circle(), "What color is the circle?", "The circle is red."),
         (blue_square(), "What is happening in this image?", "A blue square on a white background."),
-        (blue_square(), "Is there a star?", "No, there is no star."),
+        (blue_square(), "Is there a star?", "I see a blue square, so no."),
         (two_shapes(), "How many shapes are there?", "There are two shapes."),
         (letter(), "Which letter is this?", "It is the letter A."),
         (chart(), "Which bar is the tallest?", "Bar B is the tallest."),
