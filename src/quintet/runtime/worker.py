@@ -37,6 +37,8 @@ BEAT_SECONDS = 1.0
 GAUGES_SECONDS = 2.0
 """How often an engine with metrics of its own is asked for them."""
 PREPARERS = 2
+SEEING_NICENESS = 10
+"""Looking at pictures takes all processors for as long as it takes; chats with other models go first."""
 EXIT_REFUSED, EXIT_BROKEN, EXIT_ORPHANED = 3, 4, 5
 _PR_SET_PDEATHSIG = 1
 _SWITCH_SECONDS = 0.001
@@ -83,6 +85,8 @@ class Worker:
         if engine is None:
             return EXIT_REFUSED
         self._measured = engine if isinstance(engine, Measured) else None
+        if opening.model.can_see:
+            os.nice(SEEING_NICENESS)
         gc.collect()
         gc.freeze()  # what the load left behind is looked at no more while tokens are waited for
         self._send(frames.frame(frames.Opened(engine.info())))

@@ -42,11 +42,9 @@ CURRENT: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("excha
 """The exchange that the running code works for, so that the meter's record finds its log line."""
 MAX_BYTES_BEFORE_AUTH = 64 * 1024
 """Of a body that must be read to find the credential in it."""
-PARSE_IN_THREAD_BYTES = 64 * 1024
-"""Larger bodies are parsed off the event loop."""
-ALONE_BYTES = 1024 * 1024
-"""Larger bodies are parsed one at a time: each takes its size in memory again, and threads that parse side by side
-would only keep the interpreter from the event loop."""
+ALONE_BYTES = 64 * 1024
+"""Larger bodies are parsed off the event loop, and one at a time: each takes its size in memory again, and threads
+that parse side by side would only keep the interpreter from the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,10 +164,8 @@ class OperationEndpoint:
 
     async def _parse(self, size: int, work: Callable[[], Parsed]) -> Parsed:
         """What `work` makes of a body of this size, where it disturbs others least."""
-        if size <= PARSE_IN_THREAD_BYTES:
-            return work()
         if size <= ALONE_BYTES:
-            return await asyncio.to_thread(work)
+            return work()
         async with self._house.parsing:
             return await asyncio.to_thread(work)
 
