@@ -180,7 +180,11 @@ def test_a_text_model_says_who_can_see(client: openai.OpenAI) -> None:
 
 
 def test_inside_addresses_stay_out_of_reach(server: RunningServer) -> None:
-    for link in (f"http://127.0.0.1:{server.port}/health", "http://127.0.0.1/", "http://169.254.169.254/latest"):
+    for link in (
+        f"http://127.0.0.1:{server.port}/health",
+        "http://127.0.0.1/",
+        "http://169.254.169.254/latest",
+    ):
         answer = server.ask("POST", "/llava/generate", {"inputs": f"![]({link})"})
         assert (answer.status, answer.json["error_type"]) == (400, "validation"), link
 

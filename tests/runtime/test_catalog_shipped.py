@@ -70,7 +70,10 @@ def test_every_name_means_one_model():
 
 
 def test_only_what_ships_is_installed():
-    assert [model.name for model in CATALOG.models if model.is_installed] == ["starter-chat", "starter-vision"]
+    assert [model.name for model in CATALOG.models if model.is_installed] == [
+        "starter-chat",
+        "starter-vision",
+    ]
 
 
 @pytest.mark.parametrize("model", PULLED, ids=lambda model: model.name)

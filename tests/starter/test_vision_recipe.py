@@ -68,7 +68,7 @@ def one(scene_kind: str, **changes: object) -> Scene:
     values: dict[str, object] = {
         "kind": scene_kind, "background": "white", "background_rgb": (255, 255, 255), "width": 96, "height": 96,
     }  # fmt: skip
-    return Scene(**{**values, **changes})  # type: ignore[arg-type]
+    return Scene(**{**values, **changes})
 
 
 def test_drawing_is_decided_by_the_seed():
