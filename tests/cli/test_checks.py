@@ -73,15 +73,16 @@ def test_a_home_that_is_a_file_is_found(tmp_path: Path) -> None:
     assert "QUINTET_HOME" in finding.mend
 
 
-def test_weights_that_are_gone_are_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("task", "stems"), [("text", checks.WEIGHTS), ("vision", checks.SEEING_WEIGHTS)])
+def test_weights_that_are_gone_are_found(task: str, stems: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
-    (tmp_path / "models/own.toml").write_text('[own]\ntask = "text"\nengine = "text"\npath = "weights"\n')
+    (tmp_path / "models/own.toml").write_text(f'[own]\ntask = "{task}"\nengine = "text"\npath = "weights"\n')
     findings = list(checks.check_models(Settings(home=tmp_path)))
     (gone,) = [finding for finding in findings if "own" in finding.text]
     assert gone.level == "fail"
-    assert "openvino_model.xml" in gone.mend
+    assert f"{stems[-1]}.xml" in gone.mend
     (tmp_path / "models/weights").mkdir()
-    for name in checks.WEIGHTS:
+    for name in ("tokenizer.json", *(stem + suffix for stem in stems for suffix in (".xml", ".bin"))):
         (tmp_path / "models/weights" / name).write_bytes(b"")
     assert Finding("ok", "model own is installed") in list(checks.check_models(Settings(home=tmp_path)))
 

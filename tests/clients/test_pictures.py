@@ -31,7 +31,10 @@ PROMPT_PARTS = [{"type": "image"}, {"type": "text", "text": "What is the city??"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with RunningServer.start(
-        tmp_path_factory.mktemp("home"), default_model="echo-vision", aliases=json.dumps(ALIASES)
+        tmp_path_factory.mktemp("home"),
+        default_model="echo-vision",
+        default_vision_model="echo-vision",
+        aliases=json.dumps(ALIASES),
     ) as running:
         yield running
 

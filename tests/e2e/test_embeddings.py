@@ -117,20 +117,20 @@ def test_many_at_once(server: RunningServer, bert: Any) -> None:
 
 @pytest.mark.parametrize("model", ["echo", "echo-vision", "echo-image"])
 def test_another_model_asked_for_vectors(client: openai.OpenAI, model: str) -> None:
-    with pytest.raises(openai.BadRequestError, match="not for embedding; use echo-embed instead") as raised:
+    with pytest.raises(openai.BadRequestError, match="not for embedding; use encoder instead") as raised:
         client.embeddings.create(model=model, input="a")
     assert (raised.value.param, raised.value.code) == ("model", "unsupported")
 
 
 @pytest.mark.parametrize("model", ["encoder", "echo-embed"])
 def test_an_encoder_asked_for_text(client: openai.OpenAI, server: RunningServer, model: str) -> None:
-    with pytest.raises(openai.BadRequestError, match="for embedding, not for text; use echo instead"):
+    with pytest.raises(openai.BadRequestError, match="for embedding, not for text; use starter-chat instead"):
         client.chat.completions.create(model=model, messages=[{"role": "user", "content": "a"}])
-    with pytest.raises(openai.BadRequestError, match="for embedding, not for text; use echo instead"):
+    with pytest.raises(openai.BadRequestError, match="for embedding, not for text; use starter-chat instead"):
         client.completions.create(model=model, prompt="a")
     refused = server.ask("POST", f"/{model}/generate", {"inputs": "a"})
     assert refused.status == 400
-    assert "use echo instead" in refused.json["detail"]
+    assert "use starter-chat instead" in refused.json["detail"]
 
 
 def test_the_model_is_listed(client: openai.OpenAI) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
@@ -126,7 +126,7 @@ _JUNK = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "__metadata__"]), _JUNK))
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_no_header_breaks_it_otherwise(tmp_path_factory: pytest.TempPathFactory, header: Any):
     _only_refuses(tmp_path_factory, safetensors(header, bytes(4)))
 

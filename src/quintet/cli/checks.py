@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 Level = Literal["ok", "warn", "fail"]
 GIB: Final = 1024**3
 OPENVINO_SECONDS: Final = 60
-WEIGHTS: Final = ("openvino_model.xml", "openvino_model.bin", "tokenizer.json")
+WEIGHTS: Final = ("openvino_model",)
+SEEING_WEIGHTS: Final = (
+    "openvino_language_model",
+    "openvino_text_embeddings_model",
+    "openvino_vision_embeddings_model",
+)
+"""What every model of the text engine has, as pairs of .xml and .bin."""
 PROBE: Final = """\
 import json, openvino
 core = openvino.Core()
@@ -214,7 +220,9 @@ def check_models(settings: Settings) -> Iterator[Finding]:
     for model in catalog.models:
         if not model.path:
             continue
-        missing = [name for name in WEIGHTS if not os.access(Path(model.path) / name, os.R_OK)]
+        stems = SEEING_WEIGHTS if model.can_see else WEIGHTS
+        names = ["tokenizer.json", *(stem + suffix for stem in stems for suffix in (".xml", ".bin"))]
+        missing = [name for name in names if not os.access(Path(model.path) / name, os.R_OK)]
         if missing and model.engine == "text":
             mend = f"put {', '.join(missing)} into {model.path}, or install Quintet again"
             yield Finding("fail", f"the weights of {model.name} can't be read", mend)
