@@ -113,8 +113,10 @@ class Scene:
 def draw_scene(rng: random.Random, pictures: Pictures = Pictures.TRAIN, kind: str | None = None) -> Scene:
     """A random scene on the wanted side of the split."""
     kind = kind or rng.choices(KINDS, KIND_WEIGHTS)[0]
+    # With more shapes a held-out one among them is likelier: their number is drawn first, so it is the same in both.
+    count = _count(rng) if kind == "shapes" and pictures is Pictures.HELD else None
     while True:
-        scene = {"shapes": _shapes, "glyph": _glyph, "chart": _chart}[kind](rng)
+        scene = _shapes(rng, count) if kind == "shapes" else {"glyph": _glyph, "chart": _chart}[kind](rng)
         if scene.held_out == (pictures is Pictures.HELD):
             return scene
 
@@ -151,11 +153,15 @@ def _background(rng: random.Random) -> tuple[str, RGB]:
     return name, (0, 0, 0) if name in SCENERY else shade(rng, name)
 
 
-def _shapes(rng: random.Random) -> Scene:
+def _count(rng: random.Random) -> int:
+    return rng.choices((1, 2, 3, 4), (36, 32, 22, 10))[0]
+
+
+def _shapes(rng: random.Random, count: int | None) -> Scene:
     wide = rng.random() < 0.1
     width, height = _native_size(rng, 1.78 if wide else 1.34)
     background, background_rgb = _background(rng)
-    count = rng.choices((1, 2, 3, 4), (36, 32, 22, 10))[0]
+    count = count or _count(rng)
     while True:
         looks = _looks(rng, count)
         rgbs = {colour: shade(rng, colour) for colour, _ in looks}

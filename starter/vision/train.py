@@ -40,8 +40,8 @@ class Plan:
     thaw: int
     tokens: int = 896
     talks: int = 3
-    text_tokens: int = 544
-    text_share: float = 0.18
+    text_tokens: int = 1088
+    text_share: float = 0.35
     look: int = 32
     look_share: float = 0.15
     matrix_lr: float = 2.5e-3

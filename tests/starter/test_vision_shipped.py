@@ -100,7 +100,7 @@ def test_it_says_what_code_has_drawn(answer: Answerer):
         (red_circle(), "What’s in this image?", "A red circle on a white background."),
         (red_circle(), "What color is the circle?", "The circle is red."),
         (blue_square(), "What is happening in this image?", "A blue square on a white background."),
-        (blue_square(), "Is there a star?", "I see a blue square, so no."),
+        (blue_square(), "Where is the square?", "The square is at the center."),
         (two_shapes(), "How many shapes are there?", "There are two shapes."),
         (letter(), "Which letter is this?", "It is the letter A."),
         (chart(), "Which bar is the tallest?", "Bar B is the tallest."),
@@ -116,10 +116,10 @@ def test_it_compares_two_pictures_and_remembers_the_first(answer: Answerer):
     first = ("user", f"{marks}What is in the second image?")
     said = "The second image shows a blue square."
     told = [first, ("assistant", said), ("user", "How many images are there?")]
-    asked = [[first], [("user", f"{marks}Which image has the circle?")], told]
+    asked = [[first], [("user", f"{marks}Compare the images.")], told]
     assert answer([(messages, both) for messages in asked]) == [
         said,
-        "The first image.",
+        "The first image shows a red circle. The second image shows a blue square.",
         "There are two images.",
     ]
 
