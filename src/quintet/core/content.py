@@ -21,6 +21,8 @@ class Image:
     url: str = ""
     field: str = dataclass_field(default="", compare=False)
     """Where it stood in the caller's body, for error messages."""
+    is_mask: bool = False
+    """It says where another picture may change: white = repaint, black = keep. A transparent part counts as white."""
 
 
 Part = str | Image

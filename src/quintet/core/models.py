@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-Task = Literal["text", "vision", "image", "animation", "speech", "embedding"]
+Task = Literal["text", "vision", "image", "animation", "upscale", "speech", "embedding"]
 SourceFormat = Literal["openvino", "safetensors", "diffusers", "ctranslate2"]
 
 
@@ -60,7 +60,7 @@ class Model:
     default_new_tokens: int = 512
     """What a dialect without its own default generates at most."""
     max_image_side: int = 1024
-    """Pixels of the longer side of a picture that a prompt may hold; larger ones are made smaller first."""
+    """Pixels of the longer side of a picture that a request may hold; larger ones are made smaller first."""
     max_in_flight: int = 100
     licence: str = ""
     description: str = ""
@@ -74,6 +74,8 @@ class Model:
     """How it writes tool calls: hermes, llama3 or mistral; empty = found out from its template."""
     defaults: dict[str, str | int | float | bool] = field(default_factory=dict)
     """What its makers recommend where a caller says nothing: temperature, top_p, steps, guidance, …"""
+    loras: dict[str, str] = field(default_factory=dict)
+    """Low-rank adapters that requests for pictures may name, and the safetensors file of each."""
     created: int = 0
     """Unix time shown in model lists."""
     options: dict[str, str | int | float | bool] = field(default_factory=dict)
@@ -82,6 +84,11 @@ class Model:
     def can_see(self) -> bool:
         """Whether pictures are allowed in its prompts."""
         return self.task == "vision"
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether a step of its work takes all cores for as long as it takes; chats with other models go first."""
+        return self.task not in ("text", "embedding")
 
     @property
     def is_installed(self) -> bool:

@@ -6,10 +6,11 @@ they can judge (a prompt longer than the context, a token id outside the vocabul
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from quintet.core.content import Audio, Image, Message
+from quintet.core.content import Audio, Image, Message, Part
 from quintet.core.models import Task
 
 
@@ -183,18 +184,28 @@ class ImageRequest:
     sampler: str | None = None
     seed: int | None = None
     images_per_prompt: int = 1
+    """Picture k of all is drawn with seed + k."""
     loras: tuple[Lora, ...] = ()
     source: Image | None = None
     """Image-to-image starts from this picture."""
     mask: Image | None = None
+    """Where the source may change; of any size, it is scaled to the source's."""
     strength: float = 0.75
     """0–1: how far image-to-image may leave its source."""
+    refiner: str | None = None
+    """A second model that goes over the result, by its name; "" = none; None = what the model's catalog entry says."""
+    enlarge: bool | None = None
+    """Above the model's native size: draw at that size, enlarge and refine ("hires fix"). None = as the entry says."""
+    with_metadata: bool = True
+    """Write prompt, seed, sampler, steps and model into the file."""
+    previews: bool = False
+    """Send small pictures of the state with the progress."""
     owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnimationRequest:
-    """A short moving picture out of words."""
+    """A short moving picture out of words. Sizes in pixels."""
 
     model: str
     prompt: str
@@ -207,6 +218,22 @@ class AnimationRequest:
     guidance: float | None = None
     sampler: str | None = None
     seed: int | None = None
+    loras: tuple[Lora, ...] = ()
+    format: Literal["gif", "webp", "mp4", "frames"] = "gif"
+    """What comes out: one file, or one PNG per frame."""
+    with_metadata: bool = True
+    previews: bool = False
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpscaleRequest:
+    """The same picture with more pixels."""
+
+    model: str
+    picture: Image
+    scale: float | None = None
+    """How much longer each side becomes; None = what the model was made for."""
     owner: str = ""
 
 
@@ -228,7 +255,13 @@ class TranscriptionRequest:
 
 
 Request = (
-    TextRequest | TokenizeRequest | EmbeddingRequest | ImageRequest | AnimationRequest | TranscriptionRequest
+    TextRequest
+    | TokenizeRequest
+    | EmbeddingRequest
+    | ImageRequest
+    | AnimationRequest
+    | UpscaleRequest
+    | TranscriptionRequest
 )
 """All that a backend can be asked to do."""
 
@@ -238,6 +271,38 @@ TASKS: dict[type[Request], tuple[Task, ...]] = {
     EmbeddingRequest: ("embedding",),
     ImageRequest: ("image",),
     AnimationRequest: ("animation",),
+    UpscaleRequest: ("upscale",),
     TranscriptionRequest: ("speech",),
 }
 """Which models can do what."""
+
+
+def pictures_of(request: Request) -> list[Image]:
+    """All pictures that came with a request, in order."""
+    match request:
+        case TextRequest():
+            return request.pictures
+        case ImageRequest():
+            return [picture for picture in (request.source, request.mask) if picture is not None]
+        case UpscaleRequest():
+            return [request.picture]
+    return []
+
+
+def with_pictures(request: Request, pictures: Sequence[Image]) -> Request:
+    """The request with these in the places of its own pictures, in the order of `pictures_of`."""
+    anew = iter(pictures)
+
+    def replaced(parts: Sequence[Part]) -> tuple[Part, ...]:
+        return tuple(next(anew) if isinstance(part, Image) else part for part in parts)
+
+    match request:
+        case TextRequest():
+            messages = tuple(replace(message, parts=replaced(message.parts)) for message in request.messages)
+            return replace(request, messages=messages, prompt=replaced(request.prompt))
+        case ImageRequest():
+            source = None if request.source is None else next(anew)
+            return replace(request, source=source, mask=None if request.mask is None else next(anew))
+        case UpscaleRequest():
+            return replace(request, picture=next(anew))
+    return request

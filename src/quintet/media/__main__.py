@@ -80,6 +80,7 @@ def _die_with_parent() -> None:
 def _limit(memory_bytes: int) -> None:
     """Take away what decoding doesn't need; from here on errors have no place to be printed."""
     os.nice(NICENESS)
+    _leave_a_core()
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
@@ -93,6 +94,14 @@ def _limit(memory_bytes: int) -> None:
     for limit, value in limits.items():
         with contextlib.suppress(ValueError, OSError):  # the operator's own limit is tighter
             resource.setrlimit(limit, (value, value))
+
+
+def _leave_a_core() -> None:
+    """Keep off one core: a text step ends with its slowest thread, so decoding on every core slows each step."""
+    if sys.platform == "linux":
+        cores = os.sched_getaffinity(0)
+        if len(cores) > 1:
+            os.sched_setaffinity(0, cores - {min(cores)})
 
 
 if __name__ == "__main__":

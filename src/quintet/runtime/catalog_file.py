@@ -70,6 +70,9 @@ def read_file(path: Path, *, relative_to: Path) -> list[Model]:
         model = _Table(path, text, name, table).read()
         if model.path:
             model = replace(model, path=str(relative_to / Path(model.path).expanduser()))
+        if model.loras:
+            files = {key: str(relative_to / Path(file).expanduser()) for key, file in model.loras.items()}
+            model = replace(model, loras=files)
         models.append(model)
     return models
 

@@ -59,6 +59,7 @@ RULES: Mapping[Task, Mapping[str, Rule]] = {
     "vision": _SAMPLING,
     "image": _PICTURE,
     "animation": {**_PICTURE, **_MOTION},
+    "upscale": {},
     "speech": {},
     "embedding": {},
 }

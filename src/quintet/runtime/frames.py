@@ -105,6 +105,7 @@ REQUEST_TYPES: tuple[type[Any], ...] = (
     domain.TokenizeRequest,
     domain.ImageRequest,
     domain.AnimationRequest,
+    domain.UpscaleRequest,
     domain.TranscriptionRequest,
     domain.EmbeddingRequest,
 )

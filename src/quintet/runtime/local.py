@@ -11,7 +11,8 @@ from contextlib import aclosing, suppress
 from quintet.core.errors import EngineFailed, ShuttingDown, WorkerLost
 from quintet.core.events import Event
 from quintet.core.models import Model, ModelState, ModelStatus
-from quintet.core.requests import Request, TextRequest
+from quintet.core.requests import Request, pictures_of
+from quintet.runtime.courtesy import Courtesy
 from quintet.runtime.lineup import Turn
 from quintet.runtime.process import Lost, WorkerProcess
 from quintet.runtime.quarantine import Quarantine, digest_of
@@ -40,6 +41,7 @@ class LocalBackend:
         self._clock = clock
         self._check = check
         self._quarantine = Quarantine()
+        self._courtesy = Courtesy()
         self._supervisors: dict[str, Supervisor] = {}
         self._leaving: dict[Supervisor, asyncio.Task[None]] = {}
         self._active = 0
@@ -62,12 +64,13 @@ class LocalBackend:
                 seen = 0
                 try:
                     turn.start()
-                    async with aclosing(worker.run(request, digest)) as batches:
-                        async for batch in batches:
-                            seen += len(batch)
-                            turn.progress(seen)
-                            for event in batch:
-                                yield event
+                    with self._courtesy.working(model, worker.pid):
+                        async with aclosing(worker.run(request, digest)) as batches:
+                            async for batch in batches:
+                                seen += len(batch)
+                                turn.progress(seen)
+                                for event in batch:
+                                    yield event
                     return
                 except Lost as lost:
                     if self._closing:
@@ -145,7 +148,7 @@ class LocalBackend:
 
 async def _digest(model: Model, request: Request) -> str:
     """Beside the event loop where there are pictures, which are megabytes."""
-    if isinstance(request, TextRequest) and request.pictures:
+    if pictures_of(request):
         return await asyncio.to_thread(digest_of, model, request)
     return digest_of(model, request)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
-from quintet.core.content import Image, Part
+from quintet.core.content import Image
 from quintet.core.errors import Overloaded, QuintetError
 from quintet.core.models import Model
-from quintet.core.requests import Request, TextRequest
+from quintet.core.requests import Request, pictures_of, with_pictures
 from quintet.media.containers import sniff
 from quintet.media.decoder import Decoder
 from quintet.media.fetch import Fetcher
@@ -35,8 +34,8 @@ class PictureRoom:
 
         What it holds in memory counts until the block is left.
         """
-        pictures = request.pictures if isinstance(request, TextRequest) else []
-        if not isinstance(request, TextRequest) or not pictures:
+        pictures = pictures_of(request)
+        if not pictures:
             yield request
             return
         loan = _Loan(self)
@@ -46,7 +45,7 @@ class PictureRoom:
             made = await self._make_all(pictures, model, request.owner, loan)
             del pictures
             loan.give_back(originals)
-            request = _replaced(request, made)
+            request = with_pictures(request, made)
             del made
             yield request
         finally:
@@ -129,17 +128,6 @@ def _first(failures: ExceptionGroup[Exception]) -> Exception:
     """The one to tell."""
     known = (failure for failure in failures.exceptions if isinstance(failure, QuintetError))
     return next(known, failures.exceptions[0])
-
-
-def _replaced(request: TextRequest, pictures: Sequence[Image]) -> TextRequest:
-    """The request with these pictures in the places of its own."""
-    anew = iter(pictures)
-
-    def replaced(parts: Sequence[Part]) -> tuple[Part, ...]:
-        return tuple(next(anew) if isinstance(part, Image) else part for part in parts)
-
-    messages = tuple(replace(message, parts=replaced(message.parts)) for message in request.messages)
-    return replace(request, messages=messages, prompt=replaced(request.prompt))
 
 
 def _is_picture(head: bytes) -> bool:

@@ -10,12 +10,19 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from quintet.core.errors import DeadlineExceeded, EngineFailed, ModelNotFound, NotReady, Unsupported
+from quintet.core.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    InvalidRequest,
+    ModelNotFound,
+    NotReady,
+    Unsupported,
+)
 from quintet.core.events import Event, Finished
 from quintet.core.identity import Principal
 from quintet.core.models import Model, ModelState, ModelStatus, Task
 from quintet.core.ports import Backend
-from quintet.core.requests import TASKS, Request, TextRequest
+from quintet.core.requests import TASKS, AnimationRequest, ImageRequest, Request, TextRequest
 from quintet.runtime.admission import Admission
 from quintet.runtime.catalog import Catalog
 from quintet.runtime.defaults import with_defaults
@@ -199,6 +206,13 @@ def check_capability(catalog: Catalog, model: Model, request: Request) -> None:
         raise Unsupported(
             f"This model reads text only; leave the pictures out, or {_advice(catalog, ('vision',))}",
             param="model",
+        )
+    if isinstance(request, ImageRequest | AnimationRequest) and any(
+        lora.name not in model.loras for lora in request.loras
+    ):
+        has = f"it has: {', '.join(sorted(model.loras))}" if model.loras else "it has none"
+        raise InvalidRequest(
+            f"`loras` names one that {model.name} does not have; {has}.", param="loras", code="lora_not_found"
         )
 
 

@@ -37,8 +37,8 @@ BEAT_SECONDS = 1.0
 GAUGES_SECONDS = 2.0
 """How often an engine with metrics of its own is asked for them."""
 PREPARERS = 2
-SEEING_NICENESS = 10
-"""Looking at pictures takes all processors for as long as it takes; chats with other models go first."""
+HEAVY_NICENESS = 10
+"""Of workers that look at pictures, draw them, or listen."""
 EXIT_REFUSED, EXIT_BROKEN, EXIT_ORPHANED = 3, 4, 5
 _PR_SET_PDEATHSIG = 1
 _SWITCH_SECONDS = 0.001
@@ -81,12 +81,12 @@ class Worker:
         opening = frames.decode_to_worker(next(self._incoming))
         if not isinstance(opening, frames.Open):
             raise frames.FrameError("the first frame must name the model")
+        if opening.model.is_heavy:
+            os.nice(HEAVY_NICENESS)  # of this thread and those it starts, so before the engine has any
         engine = self._open(opening)
         if engine is None:
             return EXIT_REFUSED
         self._measured = engine if isinstance(engine, Measured) else None
-        if opening.model.can_see:
-            os.nice(SEEING_NICENESS)
         gc.collect()
         gc.freeze()  # what the load left behind is looked at no more while tokens are waited for
         self._send(frames.frame(frames.Opened(engine.info())))
