@@ -14,6 +14,7 @@ ENGINES: dict[Task, str] = {
     "vision": "text",
     "image": "image",
     "animation": "image",
+    "upscale": "image",
     "speech": "speech",
     "embedding": "embed",
 }
@@ -46,9 +47,12 @@ def find_format(names: Sequence[str]) -> SourceFormat:
 
 def find_task(format: str, config: object, names: Sequence[str]) -> Task:
     """What the model with this config.json and these files is for; raises Unsupported."""
-    name = read_facts(config).architecture
+    facts = read_facts(config)
+    name = facts.architecture
     if format == "diffusers":
         return "image"
+    if facts.model_type == "swin2sr":
+        return "upscale"
     if format == "ctranslate2" or name.startswith("Whisper"):
         return "speech"
     if "modules.json" in names:

@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from quintet.core.errors import InsufficientStorage, LoadFailed, Unsupported
-from quintet.core.models import Task
-from quintet.weights import convert, vision
+from quintet.core.models import Model, Task
+from quintet.weights import convert, painting, vision
 from quintet.weights.configs import read_facts
 from quintet.weights.sizes import show_bytes
 
-RUNNABLE: frozenset[Task] = frozenset({"text", "vision", "embedding"})
+RUNNABLE: frozenset[Task] = frozenset({"text", "vision", "embedding"}) | painting.TASKS
 """What there are engines for; the catalog knows models for the others already."""
 SPARE = 1.1
 """So many times its size must be free on the disk."""
 
 
+def can_run(model: Model) -> bool:
+    """Whether this version runs a model of the catalog, as far as its entry tells."""
+    try:
+        check_task(model.name, model.task, model.architecture)
+    except Unsupported:
+        return False
+    return True
+
+
 def check_task(name: str, task: Task, architecture: str = "") -> None:
     """Raise Unsupported for models that could be brought but not run.
 
-    `architecture` is the model_type of a model whose config.json is not here yet; empty = not known.
+    `architecture` is what the catalog says of a model whose files are not here yet; empty = not known.
     """
     if task not in RUNNABLE:
         raise Unsupported(
@@ -28,11 +37,14 @@ def check_task(name: str, task: Task, architecture: str = "") -> None:
             code="no_engine",
             param="model",
         )
+    reason = ""
     if task == "vision" and architecture and architecture not in vision.PARTS:
+        reason = vision.no_engine(architecture)
+    if task == "image" and architecture and architecture not in painting.PIPELINES:
+        reason = painting.no_engine(architecture)
+    if reason:
         raise Unsupported(
-            f"{name} can't be run: {vision.no_engine(architecture)} Nothing was downloaded.",
-            code="no_engine",
-            param="model",
+            f"{name} can't be run: {reason} Nothing was downloaded.", code="no_engine", param="model"
         )
 
 
@@ -44,6 +56,17 @@ def check_vision(name: str, format: str, config: object, names: Collection[str])
         raise Unsupported(
             f"{name} can't be run: {reason} None of its weights were downloaded.",
             code="wrong_format" if runs else "no_engine",
+            param="model",
+        )
+
+
+def check_painting(name: str, task: Task, format: str, described: object) -> None:
+    """Raise Unsupported for a model for pictures that the engine could not work with."""
+    reason = painting.why_not(task, format, described)
+    if reason:
+        raise Unsupported(
+            f"{name} can't be run: {reason} None of its weights were downloaded.",
+            code="no_engine",
             param="model",
         )
 

@@ -19,7 +19,7 @@ from quintet.core.errors import Conflict, InsufficientStorage, InvalidRequest, L
 from quintet.core.events import Progress
 from quintet.core.machine import memory_bytes as memory_here
 from quintet.core.models import Task
-from quintet.weights import gate
+from quintet.weights import gate, painting
 from quintet.weights.convert import DISK_FACTOR, convert
 from quintet.weights.disarm import disarm
 from quintet.weights.facts import ENGINES, find_format, find_task
@@ -29,7 +29,14 @@ from quintet.weights.library import Installed, Library, sync
 from quintet.weights.manifest import Manifest, read_manifest, record_files, write_manifest
 from quintet.weights.names import wanted as names_of_model
 from quintet.weights.order import Order, needs_conversion
-from quintet.weights.preflight import check_conversion, check_disk, check_memory, check_task, check_vision
+from quintet.weights.preflight import (
+    check_conversion,
+    check_disk,
+    check_memory,
+    check_painting,
+    check_task,
+    check_vision,
+)
 from quintet.weights.progress import Counter, Report
 from quintet.weights.refusal import GateRefused
 
@@ -37,6 +44,8 @@ DEFAULT_PRECISION = "int8"
 CONTEXT_LENGTH = 2048
 """Of models whose files don't say it."""
 _MAX_CONFIG_BYTES = 4 << 20
+_LOOKED_INTO: frozenset[Task] = frozenset({"vision"}) | painting.TASKS
+"""Tasks whose engine runs some architectures only, so that a model's own files are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +138,26 @@ class Pull:
             )
         return found
 
-    def _find_task(self, format: str, names: Sequence[str], bring_config: Callable[[], Path]) -> Task:
+    def _find_task(self, format: str, names: Sequence[str], bring: Callable[[str], Path]) -> Task:
         """What the model is for; raises what could only fail after the download otherwise."""
         model = self._order.model
-        if model is not None and model.task != "vision":
+        if model is not None and model.task not in _LOOKED_INTO:
             return model.task
-        config: object = None
-        if format != "diffusers" and "config.json" in names:
-            with bring_config().open("rb") as file:
-                config = parse_json("config.json", file.read(_MAX_CONFIG_BYTES))
+        config = self._read_small("config.json", names, bring) if format != "diffusers" else None
         task = model.task if model is not None else find_task(format, config, names)
         if task == "vision":
             check_vision(self._order.name, format, config, names)
+        if task in painting.TASKS:
+            described = self._read_small(painting.DESCRIBED_BY[task], names, bring)
+            check_painting(self._order.name, task, format, described)
         return task
+
+    def _read_small(self, name: str, names: Sequence[str], bring: Callable[[str], Path]) -> object:
+        """What a JSON file of the model says; None if it has none of this name."""
+        if name not in names:
+            return None
+        with bring(name).open("rb") as file:
+            return parse_json(name, file.read(_MAX_CONFIG_BYTES))
 
     def _check(self, format: str, task: Task, sizes: Mapping[str, int], here: int) -> None:
         """Everything that can be known before the files are here; `here` is what an earlier pull has brought."""
@@ -182,12 +198,12 @@ class Pull:
         files = {name: named[name] for name in names_of_model(list(named), format)}
         self._keep_only(snapshot.commit, files)
 
-        def bring_config() -> Path:
+        def bring(name: str) -> Path:
             first = Download(snapshot, self._source, lambda _: None, self._patience)
-            first.run([(files["config.json"], "config.json")])
-            return self._source / "config.json"
+            first.run([(files[name], name)])
+            return self._source / name
 
-        task = self._find_task(format, list(files), bring_config)
+        task = self._find_task(format, list(files), bring)
         sizes = {name: file.size for name, file in files.items()}
         self._check(format, task, sizes, sum(_size_here(self._source / name, sizes[name]) for name in files))
         counter = Counter(self._report, "download", sum(sizes.values()))
@@ -204,7 +220,7 @@ class Pull:
         names = [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]
         format = self._format(names)
         sizes = {name: (directory / name).stat().st_size for name in names_of_model(names, format)}
-        task = self._find_task(format, list(sizes), lambda: directory / "config.json")
+        task = self._find_task(format, list(sizes), lambda name: directory / name)
         self._check(format, task, sizes, 0)
         counter = Counter(self._report, "copy", sum(sizes.values()))
         for name in sizes:
