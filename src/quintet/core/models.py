@@ -48,7 +48,7 @@ class Model:
     engine: str
     """The engine room that runs it: "text", "echo", …"""
     architecture: str = ""
-    """`model_type` of its config.json where the engine runs some architectures only; empty = not known beforehand."""
+    """`model_type` of its config.json, or its pipeline's class, where the engine runs some only; empty = unknown."""
     path: str = ""
     """Directory of the weights; empty for engines without any, and for models that are to be pulled."""
     sources: tuple[Source, ...] = ()

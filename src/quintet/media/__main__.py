@@ -16,6 +16,7 @@ import sys
 
 from PIL import Image
 
+from quintet.core.priority import step_back
 from quintet.media import protocol
 from quintet.media.images import normalise
 from quintet.media.rules import MAX_FILE_BYTES, Refused
@@ -34,20 +35,20 @@ def main() -> int:
         _limit(memory_bytes)
         channel.sendall(protocol.READY)
         while header := _receive(channel, protocol.REQUEST.size):
-            max_side, length = protocol.REQUEST.unpack(header)
+            max_side, is_mask, length = protocol.REQUEST.unpack(header)
             if length > MAX_FILE_BYTES:
                 return 1
             data = _receive(channel, length)
             channel.sendall(protocol.ACCEPTED)
-            _answer(channel, data, max_side, seconds)
+            _answer(channel, data, max_side, is_mask, seconds)
     return 0
 
 
-def _answer(channel: socket.socket, data: bytes, max_side: int, seconds: float) -> None:
+def _answer(channel: socket.socket, data: bytes, max_side: int, is_mask: bool, seconds: float) -> None:
     # Native code can't be interrupted: once its processor time is up, the kernel ends this process.
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        picture, verdict = normalise(data, max_side=max_side), protocol.TAKEN
+        picture, verdict = normalise(data, max_side=max_side, is_mask=is_mask), protocol.TAKEN
     except Refused as refusal:
         picture, verdict = b"", int(refusal.rule)
     signal.setitimer(signal.ITIMER_PROF, 0)
@@ -79,7 +80,7 @@ def _die_with_parent() -> None:
 
 def _limit(memory_bytes: int) -> None:
     """Take away what decoding doesn't need; from here on errors have no place to be printed."""
-    os.nice(NICENESS)
+    step_back(NICENESS)
     _leave_a_core()
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)

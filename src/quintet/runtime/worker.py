@@ -29,6 +29,7 @@ from quintet.core.errors import EngineFailed, LoadFailed, QuintetError
 from quintet.core.events import Finished
 from quintet.core.models import Model
 from quintet.core.ports import Engine, Measured, Output
+from quintet.core.priority import step_back
 from quintet.core.requests import Request
 from quintet.runtime import frames
 
@@ -82,7 +83,7 @@ class Worker:
         if not isinstance(opening, frames.Open):
             raise frames.FrameError("the first frame must name the model")
         if opening.model.is_heavy:
-            os.nice(HEAVY_NICENESS)  # of this thread and those it starts, so before the engine has any
+            step_back(HEAVY_NICENESS)  # of this thread and those it starts, so before the engine has any
         engine = self._open(opening)
         if engine is None:
             return EXIT_REFUSED
