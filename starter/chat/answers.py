@@ -46,7 +46,6 @@ def checkpoint_answerer(folder: Path, habits: Habits = TIDY) -> Answerer:
 def engine_answerer(folder: Path) -> Answerer:
     """Greedy answers of an exported model by Quintet's own engine, which shares its steps among all conversations."""
     from quintet.core.content import Message, Role
-    from quintet.core.events import Outcome
     from quintet.core.models import Model
     from quintet.core.requests import Limits, Sampling, TextRequest
     from quintet.engines.text.engine import open_engine
@@ -54,20 +53,32 @@ def engine_answerer(folder: Path) -> Answerer:
     engine = open_engine(Model(name="starter-chat", task="text", engine="text", path=str(folder)))
 
     def answer(conversations: Sequence[Messages]) -> list[str]:
-        outcomes = [Outcome() for _ in conversations]
-        for number, messages in enumerate(conversations):
-            request = TextRequest(
-                model="starter-chat",
-                messages=tuple(Message(cast("Role", role), (text,)) for role, text in messages),
-                sampling=Sampling(temperature=0),
-                limits=Limits(max_new_tokens=LONGEST_ANSWER),
-            )
-            engine.submit(number, engine.prepare(request))
-        while engine.busy():
-            for number, output in engine.step():
-                if isinstance(output, Exception):
-                    raise output
-                outcomes[number].add(output)
-        return [outcome.choices[0].text for outcome in outcomes]
+        return run_all(
+            engine,
+            [
+                TextRequest(
+                    model="starter-chat",
+                    messages=tuple(Message(cast("Role", role), (text,)) for role, text in messages),
+                    sampling=Sampling(temperature=0),
+                    limits=Limits(max_new_tokens=LONGEST_ANSWER),
+                )
+                for messages in conversations
+            ],
+        )
 
     return answer
+
+
+def run_all(engine: Any, requests: Sequence[Any]) -> list[str]:
+    """What the text engine answers to these requests, all of them at once."""
+    from quintet.core.events import Outcome
+
+    outcomes = [Outcome() for _ in requests]
+    for number, request in enumerate(requests):
+        engine.submit(number, engine.prepare(request))
+    while engine.busy():
+        for number, output in engine.step():
+            if isinstance(output, Exception):
+                raise output
+            outcomes[number].add(output)
+    return [outcome.choices[0].text for outcome in outcomes]

@@ -2,14 +2,18 @@
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from starter.chat.answers import Answerer, checkpoint_answerer, engine_answerer
-from starter.chat.conversations import EVALUATED, Conversation
+from starter.chat.conversations import EVALUATED
 from starter.chat.held_out import HELD_OUT, QUESTIONS, evaluation_set
-from starter.chat.templates import Split
+from starter.chat.templates import Split, Turn
+
+Answering = TypeVar("Answering")
+"""What answers questions, of whatever kind they are."""
 
 
 @dataclass
@@ -29,26 +33,37 @@ class Score:
 Table = dict[str, dict[Split, Score]]
 
 
+class Question(Protocol):
+    """A conversation that ends in the assistant's answer."""
+
+    @property
+    def prompt(self) -> Sequence[tuple[str, str]]:
+        """The messages before that answer."""
+
+    @property
+    def last(self) -> Turn:
+        """Judges answers."""
+
+
 def measure(answer: Answerer, count: int, skills: Iterable[str] = EVALUATED) -> Table:
     """Asks every skill's questions of both splits."""
-    table: Table = {}
-    for skill in skills:
-        table[skill] = {}
-        for split in HELD_OUT:
-            conversations = evaluation_set(skill, split)[:count]
-            answers = answer([conversation.prompt for conversation in conversations])
-            table[skill][split] = _scored(conversations, answers)
-    return table
+    return {skill: {split: _measured(answer, skill, split, count) for split in HELD_OUT} for skill in skills}
 
 
-def _scored(conversations: Sequence[Conversation], answers: list[str]) -> Score:
+def _measured(answer: Answerer, skill: str, split: Split, count: int) -> Score:
+    conversations = evaluation_set(skill, split)[:count]
+    return scored(conversations, answer([conversation.prompt for conversation in conversations]))
+
+
+def scored(questions: Sequence[Question], answers: Sequence[str]) -> Score:
+    """The answers to these questions, judged."""
     score = Score()
-    for conversation, answer in zip(conversations, answers, strict=True):
+    for question, answer in zip(questions, answers, strict=True):
         score.asked += 1
-        if conversation.last.accepts(answer):
+        if question.last.accepts(answer):
             score.right += 1
         else:
-            score.wrong.append((conversation.prompt[-1][1], conversation.last.answer, answer))
+            score.wrong.append((question.prompt[-1][1], question.last.answer, answer))
     return score
 
 
@@ -57,9 +72,9 @@ def macro(table: Table, split: Split) -> float:
     return sum(scores[split].percent for scores in table.values()) / len(table)
 
 
-def as_markdown(table: Table) -> str:
-    """The table as it is published."""
-    lines = ["| skill | new slots | new wordings | questions |", "|---|---|---|---|"]
+def as_markdown(table: Table, slots: str = "new slots") -> str:
+    """The table as it is published; `slots` is the heading of the first split."""
+    lines = [f"| skill | {slots} | new wordings | questions |", "|---|---|---|---|"]
     for skill, scores in table.items():
         asked = " + ".join(str(scores[split].asked) for split in HELD_OUT)
         cells = " | ".join(f"{scores[split].percent:.0f} %" for split in HELD_OUT)
@@ -69,31 +84,44 @@ def as_markdown(table: Table) -> str:
     return "\n".join([*lines, f"| **macro** | {means} | {total} |"])
 
 
-def main() -> None:
-    """Prints the table and the first wrong answers."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def run(
+    description: str | None,
+    answerers: Mapping[str, Callable[[Path], Answering]],
+    measure: Callable[[Answering, int, Iterable[str]], Table],
+    *,
+    skills: Iterable[str],
+    questions: int,
+    slots: str = "new slots",
+) -> None:
+    """The command line of a measurement: prints the table and the first wrong answers."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--backend", choices=("checkpoint", "engine"), default="engine")
-    parser.add_argument("--count", type=int, default=QUESTIONS, help="questions for each skill and split")
-    parser.add_argument("--skills", nargs="*", default=EVALUATED)
+    parser.add_argument("--backend", choices=answerers, default="engine")
+    parser.add_argument("--count", type=int, default=questions, help="questions for each skill and split")
+    parser.add_argument("--skills", nargs="*", default=skills)
     parser.add_argument(
         "--wrong", type=int, default=3, help="wrong answers to print for each skill and split"
     )
     parser.add_argument("--out", type=Path, help="write the wrong answers and percentages here, as JSON")
     options = parser.parse_args()
-    answer = {"checkpoint": checkpoint_answerer, "engine": engine_answerer}[options.backend](options.folder)
-    table = measure(answer, options.count, options.skills)
+    table = measure(answerers[options.backend](options.folder), options.count, options.skills)
     for skill, scores in table.items():
         for split, score in scores.items():
             for question, wanted, said in score.wrong[: options.wrong]:
                 print(f"{skill}/{split}: {question!r}\n    wanted {wanted!r}\n    got    {said!r}")
-    print(as_markdown(table))
+    print(as_markdown(table, slots))
     if options.out:
         report = {
             skill: {split: {"percent": s.percent, "wrong": s.wrong} for split, s in scores.items()}
             for skill, scores in table.items()
         }
         options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Prints the table and the first wrong answers."""
+    answerers = {"checkpoint": checkpoint_answerer, "engine": engine_answerer}
+    run(__doc__, answerers, measure, skills=EVALUATED, questions=QUESTIONS)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -22,20 +23,26 @@ SHIPPED = (
 
 def export_model(trained: Path, shipped: Path, weight_format: str = "int8") -> None:
     """Writes the shipped files for the weights in `trained`; what else lies in `shipped` is left alone."""
-    tokeniser = Tokenizer.from_file(str(trained / "tokenizer.json"))
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch) / "source", Path(scratch) / "target"
-        source.mkdir()
-        for name in ("config.json", "model.safetensors"):
-            shutil.copy(trained / name, source / name)
-        save_tokeniser(tokeniser, source)
-        _write_json(source / "generation_config.json", _generation(tokeniser))
+        tokeniser = write_source(trained, source)
         _convert(source, target, weight_format)
         save_tokeniser(tokeniser, target)
         shutil.copy(source / "generation_config.json", target / "generation_config.json")
         shipped.mkdir(parents=True, exist_ok=True)
         for name in SHIPPED:
             shutil.copyfile(target / name, shipped / name)
+
+
+def write_source(trained: Path, source: Path) -> Tokenizer:
+    """Makes the folder `source` that a conversion starts from: weights, configuration and tokeniser, which it returns."""
+    tokeniser = Tokenizer.from_file(str(trained / "tokenizer.json"))
+    source.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(trained / name, source / name)
+    save_tokeniser(tokeniser, source)
+    write_json(source / "generation_config.json", _generation(tokeniser))
+    return tokeniser
 
 
 def _convert(source: Path, target: Path, weight_format: str) -> None:
@@ -60,18 +67,24 @@ def _generation(tokeniser: Tokenizer) -> dict[str, object]:
     }
 
 
-def _write_json(file: Path, value: object) -> None:
+def write_json(file: Path, value: object) -> None:
+    """Writes a file of a model's configuration."""
     file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def run(description: str | None, export: Callable[[Path, Path, str], None], option: str) -> None:
+    """The command line of an export; `option` chooses what the weights are stored in."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("trained", type=Path)
+    parser.add_argument("shipped", type=Path)
+    parser.add_argument(option, choices=("int8", "fp16"), default="int8", dest="precision")
+    options = parser.parse_args()
+    export(options.trained, options.shipped, options.precision)
 
 
 def main() -> None:
     """Exports one folder to another."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trained", type=Path)
-    parser.add_argument("shipped", type=Path)
-    parser.add_argument("--weight-format", choices=("int8", "fp16"), default="int8")
-    options = parser.parse_args()
-    export_model(options.trained, options.shipped, options.weight_format)
+    run(__doc__, export_model, "--weight-format")
 
 
 if __name__ == "__main__":

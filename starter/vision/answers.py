@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
+from starter.chat.answers import run_all
 from starter.chat.chatml import END, IMAGE, PAD, render_prompt
 from starter.vision.drawing import INPUT_SIDE
 
@@ -74,7 +75,6 @@ def engine_answerer(folder: Path) -> Answerer:
     """Greedy answers of an exported model by Quintet's own engine, which shares its steps among all conversations."""
     from quintet.core.content import Image as Shown
     from quintet.core.content import Message, Role
-    from quintet.core.events import Outcome
     from quintet.core.models import Model
     from quintet.core.requests import Limits, Sampling, TextRequest
     from quintet.engines.text.engine import open_engine
@@ -94,8 +94,8 @@ def engine_answerer(folder: Path) -> Answerer:
         return tuple(made)
 
     def answer(questions: Sequence[Question]) -> list[str]:
-        outcomes = [Outcome() for _ in questions]
-        for number, (messages, pictures) in enumerate(questions):
+        requests = []
+        for messages, pictures in questions:
             left = [Shown(data=as_png(picture)) for picture in pictures]
             said = []
             for role, text in messages:
@@ -108,13 +108,8 @@ def engine_answerer(folder: Path) -> Answerer:
                 sampling=Sampling(temperature=0),
                 limits=Limits(max_new_tokens=LONGEST_ANSWER),
             )
-            engine.submit(number, engine.prepare(request))
-        while engine.busy():
-            for number, output in engine.step():
-                if isinstance(output, Exception):
-                    raise output
-                outcomes[number].add(output)
-        return [outcome.choices[0].text for outcome in outcomes]
+            requests.append(request)
+        return run_all(engine, requests)
 
     return answer
 

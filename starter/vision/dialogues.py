@@ -26,10 +26,10 @@ ON_ONE: dict[str, dict[str, tuple[OnOne, float]]] = {
         "colour": (skills_shapes.ask_colour, 3.0),
         "shape": (skills_shapes.ask_shape, 3.5),
         "count": (skills_shapes.ask_count, 1.0),
-        "count of a kind": (skills_shapes.ask_count_of, 5.0),
+        "count of a kind": (skills_shapes.ask_count_of, 6.0),
         "where": (skills_shapes.ask_where, 8.0),
         "what is there": (skills_shapes.ask_at_place, 4.5),
-        "yes or no": (skills_shapes.ask_present, 6.0),
+        "yes or no": (skills_shapes.ask_present, 3.0),
         "size": (skills_shapes.ask_size, 5.0),
         "background": (skills_scenes.ask_background, 0.4),
         "beyond": (skills_scenes.ask_beyond, 0.3),
@@ -54,9 +54,9 @@ ON_ONE: dict[str, dict[str, tuple[OnOne, float]]] = {
     },
 }
 ON_SEVERAL: dict[str, tuple[OnSeveral, float]] = {
-    "all images": (skills_pairs.ask_each, 2.0),
+    "all images": (skills_pairs.ask_each, 3.0),
     "one of the images": (skills_pairs.ask_one, 2.5),
-    "which image": (skills_pairs.ask_which, 3.5),
+    "which image": (skills_pairs.ask_which, 2.0),
     "the same?": (skills_pairs.ask_same, 4.0),
     "how many images": (skills_pairs.ask_how_many, 2.0),
 }
@@ -152,7 +152,7 @@ def _shown(draw: Draw, pick: Pick) -> list[Scene]:
         first = pick(_single)
         second = pick(lambda scene: _single(scene) and _alike(draw, first, scene))
         return [first, second] if draw.chance(0.5) else [second, first]
-    return [pick(None) for _ in range(3 if draw.chance(0.2) else 2)]
+    return [pick(None) for _ in range(2)]
 
 
 def _single(scene: Scene) -> bool:
@@ -167,9 +167,9 @@ def _alike(draw: Draw, first: Scene, second: Scene) -> bool:
 
 def _one_turn(draw: Draw, shown: Sequence[Scene], used: set[str]) -> Turn:
     while True:
-        if len(shown) > 1:
+        if len(shown) > 1 or draw.chance(0.03):
             name = _chosen(draw, {skill: entry[1] for skill, entry in ON_SEVERAL.items()})
-            turn = ON_SEVERAL[name][0](draw, shown)
+            turn = ON_SEVERAL[name][0](draw, shown) if len(shown) > 1 or name == "how many images" else None
         else:
             skills = ON_ONE[shown[0].kind]
             name = _chosen(draw, {skill: entry[1] for skill, entry in skills.items()})
@@ -199,7 +199,7 @@ def _pictures(split: Split) -> Pictures:
 
 def _about_several(draw: Draw, skill: str) -> Dialogue | None:
     rng, wanted = draw.rng, _pictures(draw.split)
-    count = 3 if skill == "how many images" and draw.chance(0.4) else 2
+    count = 1 if skill == "how many images" and draw.chance(0.5) else 2
     same_kind = skill == "the same?" or draw.chance(0.4)
     scenes = [draw_scene(rng, wanted, "shapes" if same_kind else None)]
     for _ in range(count - 1):

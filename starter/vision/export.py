@@ -1,16 +1,12 @@
 """Exports trained weights to the folder that Quintet ships: three OpenVINO models, their configuration, the tokeniser."""
 
-import argparse
-import json
 import shutil
 import tempfile
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from quintet.weights.conversion import convert_directory
-from starter.chat.chatml import END, END_OF_TEXT, IMAGE, PAD
-from starter.chat.tokeniser import save_tokeniser
+from starter.chat.chatml import IMAGE
+from starter.chat.export import run, write_json, write_source
 from starter.vision.drawing import INPUT_SIDE
 from starter.vision.labels import PATCHES_PER_SIDE
 
@@ -41,16 +37,11 @@ PREPROCESSOR: dict[str, object] = {
 
 def export_model(trained: Path, shipped: Path, precision: str = "int8") -> None:
     """Writes the shipped files for the weights in `trained`; what else lies in `shipped` is left alone."""
-    tokeniser = Tokenizer.from_file(str(trained / "tokenizer.json"))
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch) / "source", Path(scratch) / "target"
-        source.mkdir()
-        for name in ("config.json", "model.safetensors"):
-            shutil.copy(trained / name, source / name)
-        save_tokeniser(tokeniser, source)
-        _write_json(source / "generation_config.json", _generation(tokeniser))
-        _write_json(source / "preprocessor_config.json", PREPROCESSOR)
-        _write_json(source / "processor_config.json", _processor())
+        write_source(trained, source)
+        write_json(source / "preprocessor_config.json", PREPROCESSOR)
+        write_json(source / "processor_config.json", _processor())
         convert_directory(source, target, "vision", precision, lambda _: None)
         shipped.mkdir(parents=True, exist_ok=True)
         for name in SHIPPED:
@@ -67,28 +58,9 @@ def _processor() -> dict[str, object]:
     }
 
 
-def _generation(tokeniser: Tokenizer) -> dict[str, object]:
-    ends = [tokeniser.token_to_id(END), tokeniser.token_to_id(END_OF_TEXT)]
-    return {
-        "bos_token_id": tokeniser.token_to_id(END_OF_TEXT),
-        "eos_token_id": ends,
-        "pad_token_id": tokeniser.token_to_id(PAD),
-        "do_sample": False,
-    }
-
-
-def _write_json(file: Path, value: object) -> None:
-    file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     """Exports one folder to another."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trained", type=Path)
-    parser.add_argument("shipped", type=Path)
-    parser.add_argument("--precision", choices=("int8", "fp16"), default="int8")
-    options = parser.parse_args()
-    export_model(options.trained, options.shipped, options.precision)
+    run(__doc__, export_model, "--precision")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ _SAME_COLOUR = wordings(
 def ask_how_many(draw: Draw, scenes: Scenes) -> Turn | None:
     """How many pictures there are."""
     count = NUMBERS[len(scenes)]
-    return Turn(draw.say(_HOW_MANY), f"There are {count} images.", f"{capital(count)}.")
+    said = f"There are {count} images." if len(scenes) > 1 else "There is one image."
+    return Turn(draw.say(_HOW_MANY), said, f"{capital(count)}.")
 
 
 def ask_one(draw: Draw, scenes: Scenes) -> Turn | None:
@@ -63,40 +64,42 @@ def ask_one(draw: Draw, scenes: Scenes) -> Turn | None:
 
 def ask_each(draw: Draw, scenes: Scenes) -> Turn | None:
     """What all of the pictures show."""
-    said = " ".join(
-        f"The {ordinal} image shows {content(scene)}."
-        for ordinal, scene in zip(ORDINALS, scenes, strict=False)
-    )
+    said = _each(scenes)
     return Turn(draw.say(_EACH), said, said)
 
 
 def ask_which(draw: Draw, scenes: Scenes) -> Turn | None:
-    """Which of the pictures has a thing that only one of them has."""
+    """Which of the pictures has a thing that only one of them has: the answer is what each shows."""
     number = draw.rng.randrange(len(scenes))
     others = [scene for place, scene in enumerate(scenes) if place != number]
     wanted = _tell(draw, scenes[number])
     if any(_has(scene, wanted) for scene in others):
         return None
-    said = f"The {ORDINALS[number]} image."
+    said = _each(scenes)
     return Turn(draw.say(_WHICH, x=wanted, a=article(wanted)), said, said)
 
 
 def ask_same(draw: Draw, scenes: Scenes) -> Turn | None:
-    """Whether two pictures with one shape each show the same shape or colour: both are named, then compared."""
+    """Whether two pictures with one shape each show the same shape or colour: both are named, the verdict is left open."""
     things = _singles(scenes)
     if things is None or len(things) != 2:
         return None
     first, second = things
     if draw.chance(0.5):
-        same = first.name == second.name
-        told = f"One is {article(first.name)} and one is {article(second.name)}"
+        told = f"One is {article(first.name)} and one is {article(second.name)}."
         question = draw.say(_SAME_SHAPE)
     else:
-        same = first.colour == second.colour
-        told = f"One is {first.colour} and one is {second.colour}"
+        told = f"One is {first.colour} and one is {second.colour}."
         question = draw.say(_SAME_COLOUR)
-    said = f"{told}, so {'yes' if same else 'no'}."
-    return Turn(question, said, said)
+    return Turn(question, told, told)
+
+
+def _each(scenes: Scenes) -> str:
+    shown = (
+        f"The {ordinal} image shows {content(scene)}."
+        for ordinal, scene in zip(ORDINALS, scenes, strict=False)
+    )
+    return " ".join(shown)
 
 
 def _tell(draw: Draw, scene: Scene) -> str:

@@ -166,7 +166,7 @@ def ask_at_place(draw: Draw, scene: Scene) -> Turn | None:
 
 
 def ask_present(draw: Draw, scene: Scene) -> Turn | None:
-    """Whether there is a shape, or a shape of a colour: first what is seen is written down, then it is compared."""
+    """Whether there is a shape, or a shape of a colour: the answer is what there is, since matching was not learned."""
     coloured, there = draw.chance(0.5), draw.chance(0.5)
     while True:
         thing = focus(draw, list(scene.things))
@@ -180,7 +180,7 @@ def ask_present(draw: Draw, scene: Scene) -> Turn | None:
         if found == there:
             break
     wanted = f"{colour} {name}" if coloured else name
-    said = f"I see {content(scene)}, so {'yes' if there else 'no'}."
+    said = f"I see {content(scene)}."
     return Turn(draw.say(_PRESENT, x=article(wanted)), said, said)
 
 

@@ -217,10 +217,7 @@ def test_answers_are_right():
     }
     assert ask(skills_shapes.ask_colour, scene) == {"The star is green.", "The crosses are red."}
     present = ask(skills_shapes.ask_present, scene)
-    assert {
-        "I see a green star and two red crosses, so yes.",
-        "I see a green star and two red crosses, so no.",
-    } == present
+    assert present == {"I see a green star and two red crosses."}
     sizes = ask(skills_shapes.ask_size, one("shapes", things=(cross,)))
     assert sizes == {f"The {called} is medium." for called in ("cross", "red cross", "shape", "object")}
     assert {thing.place for thing in scene.things} <= set(PLACES)

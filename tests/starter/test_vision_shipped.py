@@ -58,7 +58,7 @@ def letter() -> Picture:
 
 def chart() -> Picture:
     image, pen = blank(192, 192)
-    font = ImageFont.load_default(28)
+    font = ImageFont.load_default(30)
     for name, left, tall, colour in (("A", 20, 50, "red"), ("B", 77, 130, "green"), ("C", 134, 90, "blue")):
         pen.rectangle((left, 157 - tall, left + 42, 157), fill=colour)
         pen.text((left + 21, 175), name, fill="black", font=font, anchor="mm")
