@@ -14,6 +14,7 @@ from quintet.cli import checks, floors
 from quintet.cli.checks import Finding
 from quintet.config import Settings
 from quintet.store.keys import open_key_store
+from quintet.weights.vision import COMMON_PARTS
 
 
 def levels(findings: list[Finding]) -> list[str]:
@@ -73,7 +74,7 @@ def test_a_home_that_is_a_file_is_found(tmp_path: Path) -> None:
     assert "QUINTET_HOME" in finding.mend
 
 
-@pytest.mark.parametrize(("task", "stems"), [("text", checks.WEIGHTS), ("vision", checks.SEEING_WEIGHTS)])
+@pytest.mark.parametrize(("task", "stems"), [("text", checks.WEIGHTS), ("vision", COMMON_PARTS)])
 def test_weights_that_are_gone_are_found(task: str, stems: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models/own.toml").write_text(f'[own]\ntask = "{task}"\nengine = "text"\npath = "weights"\n')

@@ -17,6 +17,7 @@ from tests.media.web import (
     PICTURE,
     PUBLIC,
     PUBLIC_V6,
+    Inside,
     Web,
     answer,
     assert_fails,
@@ -95,16 +96,8 @@ async def test_works_on_the_loop_that_serves():
 
 
 async def test_r19_no_failure_can_be_told_from_another_by_its_time():
-    connections = 0
-
-    async def count(reader, writer):
-        nonlocal connections
-        connections += 1
-        writer.close()
-
-    listener = await asyncio.start_server(count, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    async with Web.open() as web:
+    async with Inside.open() as inside, Web.open() as web:
+        port = inside.port
         web.names |= {"open.example": ["127.0.0.1"], "none.example": [], "closed.example": [PUBLIC_V6]}
         web.closed = {PUBLIC_V6}
         web.answers["b.example/late"] = redirect("http://10.0.0.1/")
@@ -127,11 +120,10 @@ async def test_r19_no_failure_can_be_told_from_another_by_its_time():
 
         for _ in range(3):
             await asyncio.gather(*(measure(kind, url) for kind, url in urls.items()))
-    listener.close()
     best = {kind: min(times) for kind, times in took.items()}  # a busy machine only ever adds to the others
     assert max(best.values()) - min(best.values()) < 0.05, best
     assert min(best.values()) >= 0.24
-    assert connections == 0
+    assert inside.connections == 0
 
 
 async def test_r19_a_redirect_at_a_chosen_moment_does_not_outwait_the_floor():
@@ -206,7 +198,7 @@ async def test_r24_a_hundred_slow_links_hold_up_nobody():
         with contextlib.suppress(asyncio.CancelledError):
             await heart
         assert statistics.median(lags) < 0.05
-        assert (fetcher._places.running, fetcher._places.waiting, fetcher._budget.held) == (0, 0, 0)
+        assert (fetcher._places.running, fetcher._places.waiting, fetcher._budget.held_bytes) == (0, 0, 0)
 
 
 async def test_more_than_can_wait_is_an_overload():
@@ -238,13 +230,13 @@ async def test_bodies_under_way_share_one_budget_of_memory():
         web.answers |= {"/held": hold, "/big": answer(PICTURE + bytes(60_000))}
         fetcher = web.fetcher(max_held_bytes=80_000)
         held = asyncio.Task(get(fetcher, "http://h.example/held"))
-        await until(lambda: fetcher._budget.held > 40_000)
+        await until(lambda: fetcher._budget.held_bytes > 40_000)
         with pytest.raises(Overloaded):
             await get(fetcher, "http://b.example/big")
         assert await get(fetcher) == PICTURE
         held.cancel()
         await asyncio.wait([held])
-        assert fetcher._budget.held == 0
+        assert fetcher._budget.held_bytes == 0
         assert len(await get(fetcher, "http://b.example/big")) > 60_000
 
 

@@ -81,7 +81,7 @@ async def test_a_bad_answer_is_the_same_refusal_whatever_it_is(case):
         web.answers["/x"] = said
         fetcher = web.fetcher(total_seconds=5)
         await assert_fails(fetcher, reason=reason)
-        assert fetcher._budget.held == 0
+        assert fetcher._budget.held_bytes == 0
 
 
 async def test_r26_no_error_holds_what_was_fetched(caplog):
@@ -119,7 +119,7 @@ async def test_r16_hosts_that_never_come_to_an_end(handler, reason, bounds):
         start = time.perf_counter()
         await assert_fails(fetcher, reason=reason)
         assert bounds[0] <= time.perf_counter() - start < bounds[1]
-        assert fetcher._budget.held == 0
+        assert fetcher._budget.held_bytes == 0
 
 
 async def test_f30_the_time_is_for_all_hops_together():

@@ -14,6 +14,7 @@ from tests.media.web import (
     PICTURE,
     PUBLIC,
     PUBLIC_V6,
+    Inside,
     Web,
     answer,
     assert_fails,
@@ -73,15 +74,6 @@ async def test_r06_names_of_the_inside_are_not_even_looked_up():
 
 
 async def test_r08_r09_rebinding_a_thousand_times():
-    connections = 0
-
-    async def count(reader, writer):
-        nonlocal connections
-        connections += 1
-        writer.close()
-
-    listener = await asyncio.start_server(count, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
     asked = 0
 
     async def rebind(name):
@@ -94,19 +86,19 @@ async def test_r08_r09_rebinding_a_thousand_times():
             raise ConnectionRefusedError
         return await open_pinned(address, port, tls, name)
 
-    policy = FetchPolicy(ports=frozenset((port,)), floor_seconds=0)
-    fetcher = Fetcher(policy, resolver=rebind, connect=connect)
-    for _ in range(1000):
-        with pytest.raises(InvalidRequest):
-            await get(fetcher, f"http://rebind.example:{port}/x")
-    assert asked == 1000, "one look-up for one fetch"
-    assert fetcher.outcomes == {"no_connection": 500, "refused_address": 500}
-    await asyncio.sleep(0)
-    assert connections == 0
-    _, writer = await open_pinned("127.0.0.1", port, None, "")
-    await until(lambda: connections == 1)  # the listener does count
-    writer.close()
-    listener.close()
+    async with Inside.open() as inside:
+        policy = FetchPolicy(ports=frozenset((inside.port,)), floor_seconds=0)
+        fetcher = Fetcher(policy, resolver=rebind, connect=connect)
+        for _ in range(1000):
+            with pytest.raises(InvalidRequest):
+                await get(fetcher, f"http://rebind.example:{inside.port}/x")
+        assert asked == 1000, "one look-up for one fetch"
+        assert fetcher.outcomes == {"no_connection": 500, "refused_address": 500}
+        await asyncio.sleep(0)
+        assert inside.connections == 0
+        _, writer = await open_pinned("127.0.0.1", inside.port, None, "")
+        await until(lambda: inside.connections == 1)  # the listener does count
+        writer.close()
 
 
 async def test_r09_the_connection_is_made_to_the_address_that_was_judged(monkeypatch):

@@ -117,6 +117,31 @@ class Web:
         writer.transport.abort() if writer.transport.is_closing() else writer.close()
 
 
+@dataclass
+class Inside:
+    """A service of this machine that no link may reach; counts who does."""
+
+    port: int = 0
+    connections: int = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls) -> AsyncGenerator["Inside"]:
+        """Listens until the block is left."""
+        inside = cls()
+
+        async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            inside.connections += 1
+            writer.close()
+
+        listener = await asyncio.start_server(count, "127.0.0.1", 0)
+        inside.port = listener.sockets[0].getsockname()[1]
+        try:
+            yield inside
+        finally:
+            listener.close()
+
+
 def header(head: bytes, name: str) -> str:
     """The value of one header; empty if it isn't there."""
     for line in head.decode("latin-1").split("\r\n")[1:]:

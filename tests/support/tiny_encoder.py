@@ -22,6 +22,8 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from quintet.weights.conversion import import_exporter
+
 WORDS = ("hello", "world", "red", "blue", "circle", "the", "of", "and", "one", "two", "three", "what", "is")
 POSITIONS = 48
 SIZES = {
@@ -79,6 +81,7 @@ def make_qwen(root: Path) -> TinyEncoder:
 
 
 def _make(root: Path, build: Callable[[], PreTrainedModel], pooling: str, template: str) -> TinyEncoder:
+    import_exporter()
     from optimum.exporters.openvino import main_export
 
     torch.manual_seed(20)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
 from quintet.cli import floors
+from quintet.weights.vision import COMMON_PARTS
 
 if TYPE_CHECKING:
     from quintet.config import Settings
@@ -29,12 +30,7 @@ Level = Literal["ok", "warn", "fail"]
 GIB: Final = 1024**3
 OPENVINO_SECONDS: Final = 60
 WEIGHTS: Final = ("openvino_model",)
-SEEING_WEIGHTS: Final = (
-    "openvino_language_model",
-    "openvino_text_embeddings_model",
-    "openvino_vision_embeddings_model",
-)
-"""What every model of the text engine has, as pairs of .xml and .bin."""
+"""What a model for text has, as pairs of .xml and .bin."""
 PROBE: Final = """\
 import json, openvino
 core = openvino.Core()
@@ -220,7 +216,7 @@ def check_models(settings: Settings) -> Iterator[Finding]:
     for model in catalog.models:
         if not model.path:
             continue
-        stems = SEEING_WEIGHTS if model.can_see else WEIGHTS
+        stems = COMMON_PARTS if model.can_see else WEIGHTS
         names = ["tokenizer.json", *(stem + suffix for stem in stems for suffix in (".xml", ".bin"))]
         missing = [name for name in names if not os.access(Path(model.path) / name, os.R_OK)]
         if missing and model.engine == "text":

@@ -193,14 +193,9 @@ def _line(model: Model) -> str:
 
 
 def _way_to_get(model: Model) -> str:
-    from quintet.core.errors import Unsupported
-    from quintet.weights.preflight import check_task
+    from quintet.weights.preflight import can_run
 
-    try:
-        check_task(model.name, model.task, model.architecture)
-    except Unsupported:
-        return "this version of Quintet can't run it"
-    return f"quintet pull {model.name}"
+    return f"quintet pull {model.name}" if can_run(model) else "this version of Quintet can't run it"
 
 
 def _facts(model: Model) -> list[tuple[str, str]]:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from quintet.core.budget import Budget
 from quintet.media.links import Link
-from quintet.media.places import too_many
 
 if TYPE_CHECKING:
     import h11
@@ -37,24 +37,6 @@ class Redirect:
     """The answer says that the thing is elsewhere."""
 
     location: str
-
-
-@dataclass(slots=True)
-class Budget:
-    """Bytes that all bodies under way may hold together."""
-
-    most: int
-    held: int = 0
-
-    def take(self, size: int) -> None:
-        """Raises Overloaded when the budget is used up."""
-        if self.held + size > self.most:
-            raise too_many()
-        self.held += size
-
-    def give_back(self, size: int) -> None:
-        """What was taken is free again."""
-        self.held -= size
 
 
 @dataclass(slots=True)

@@ -19,9 +19,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from quintet.core.budget import Budget
 from quintet.core.errors import InvalidRequest
 from quintet.media.addresses import AddressRules
-from quintet.media.exchange import Body, Budget, FetchFailed, Redirect, exchange
+from quintet.media.exchange import Body, FetchFailed, Redirect, exchange
 from quintet.media.links import Link, LinkRefused, parse_link
 from quintet.media.places import Place, PlaceLimits, Places, too_many
 from quintet.media.resolver import Resolver, SystemResolver
@@ -104,7 +105,7 @@ class Fetcher:
         self._tls = tls
         self._tls_lock = asyncio.Lock()
         self._places = Places(policy.places)
-        self._budget = Budget(policy.max_held_bytes)
+        self._budget = Budget(policy.max_held_bytes, too_many)
         self.outcomes: Counter[str] = Counter()
         """How many fetches ended how; for the operator."""
 

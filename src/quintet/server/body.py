@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from quintet.core.budget import Budget, Loan
 from quintet.core.errors import Overloaded, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from quintet.server.asgi import Receive
 from quintet.server.exchange import ClientGone, Exchange
@@ -26,40 +26,14 @@ class Pace:
     """The rate counts from here on."""
 
 
-class Budget:
-    """How many bytes of bodies a server holds at once, over all requests. One event loop, so no locks."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.held_bytes = 0
-
-    @contextmanager
-    def loan(self) -> Iterator[Loan]:
-        """What one request borrows; given back at the end."""
-        loan = Loan(self)
-        try:
-            yield loan
-        finally:
-            self.held_bytes -= loan.held_bytes
-
-
-class Loan:
-    """The part of the budget that one request holds."""
-
-    __slots__ = ("_budget", "held_bytes")
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self.held_bytes = 0
-
-    def take(self, size: int) -> None:
-        """Hold so many bytes more; raises Overloaded when they would be too many."""
-        if self._budget.held_bytes + size > self._budget.max_bytes:
-            raise Overloaded(
-                "Too many large requests are being received. Try again in a moment.", retry_after=2
-            )
-        self._budget.held_bytes += size
-        self.held_bytes += size
+def body_budget(max_bytes: int) -> Budget:
+    """How many bytes of bodies a server holds at once, over all requests."""
+    return Budget(
+        max_bytes,
+        lambda: Overloaded(
+            "Too many large requests are being received. Try again in a moment.", retry_after=2
+        ),
+    )
 
 
 def check_json_headers(exchange: Exchange, *, or_form: bool = False) -> None:
@@ -94,7 +68,7 @@ async def read_body(
     """The whole body; raises PayloadTooLarge, RequestTimeout, Overloaded or ClientGone."""
     announced = exchange.headers(b"content-length")
     if announced and announced[0].isdigit() and int(announced[0]) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     chunks: list[bytes] = []
     size = 0
     began = clock()
@@ -109,7 +83,7 @@ async def read_body(
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         loan.take(len(chunk))
         if not message.get("more_body", False):
             return b"".join((*chunks, chunk)) if chunks else chunk
@@ -125,5 +99,6 @@ def _patience(size: int, elapsed: float, pace: Pace) -> float:
     return min(until_total, until_rate)
 
 
-def _too_large(max_bytes: int) -> PayloadTooLarge:
+def too_large(max_bytes: int) -> PayloadTooLarge:
+    """What to answer to a body above a cap."""
     return PayloadTooLarge(f"The body is larger than the {max_bytes} bytes accepted here. Send less.")

@@ -75,13 +75,30 @@ def convert_directory(source: Path, target: Path, task: str, precision: str, rep
     _copy_companions(source, target, task)
 
 
+def import_exporter() -> None:
+    """Import the exporter and let it register what it supports, as if there were no diffusers.
+
+    It would import pipelines that want a newer transformers than itself, and it exports none of them here.
+    """
+    before = sys.modules.get("diffusers")
+    sys.modules["diffusers"] = None  # type: ignore[assignment]  # so that nobody finds it
+    try:
+        import optimum.exporters.openvino
+        import optimum.intel.openvino.configuration  # noqa: F401
+    finally:
+        if before is None:
+            del sys.modules["diffusers"]
+        else:
+            sys.modules["diffusers"] = before
+
+
 def _check(source: Path, described: dict[str, Any], task: str) -> None:
     """Refuse what the exporter does not know or the engine does not run, before the weights are read."""
     if task == "vision":
         reason = vision.why_not(described, [path.name for path in source.iterdir()], "safetensors")
         if reason:
             raise Unconvertible(reason)
-    import optimum.exporters.openvino  # noqa: F401  # registers what OpenVINO's exporter supports
+    import_exporter()
     from optimum.exporters.tasks import TasksManager
 
     kind, export_task = str(described.get("model_type", "")), EXPORT_TASKS[task]

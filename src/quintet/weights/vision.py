@@ -11,13 +11,14 @@ from typing import Any
 from quintet.weights.configs import read_facts
 
 LANGUAGE_MODEL = "openvino_language_model"
-_PARTS = (LANGUAGE_MODEL, "openvino_text_embeddings_model", "openvino_vision_embeddings_model")
+COMMON_PARTS = (LANGUAGE_MODEL, "openvino_text_embeddings_model", "openvino_vision_embeddings_model")
+"""What a model of any architecture has."""
 PARTS: dict[str, tuple[str, ...]] = {
-    "llava": _PARTS,
-    "llava_next": _PARTS,
-    "idefics3": _PARTS,
-    "smolvlm": _PARTS,
-    "qwen2_5_vl": (*_PARTS, "openvino_vision_embeddings_merger_model"),
+    "llava": COMMON_PARTS,
+    "llava_next": COMMON_PARTS,
+    "idefics3": COMMON_PARTS,
+    "smolvlm": COMMON_PARTS,
+    "qwen2_5_vl": (*COMMON_PARTS, "openvino_vision_embeddings_merger_model"),
 }
 """model_type of an architecture that the engine runs → stems of the .xml and .bin files that it is made of."""
 SHOWN = "LLaVA, LLaVA-NeXT, Idefics3, SmolVLM and Qwen2.5-VL"

@@ -59,7 +59,7 @@ def test_weights_larger_than_the_free_memory(tiny: TinyModel, tmp_path: Path) ->
     model = Model(name="large", task="text", engine="text", path=str(tmp_path / "large"), context_length=64)
     with pytest.raises(LoadFailed, match=r"weights take 4398\.0 GB of memory, and \d+\.\d GB are free"):
         open_engine(model)
-    check_weights(tiny.directory / "openvino_model.bin")
+    check_weights(tiny.directory / "openvino_model.xml")
 
 
 def test_an_engine_without_options_holds_whole_contexts(tiny: TinyModel, drive: Open) -> None:

@@ -205,9 +205,7 @@ def _read(core: ov.Core, directory: Path, context_length: int) -> tuple[ov.Model
     """
     in_parts = directory / LANGUAGE_MODEL
     path = in_parts if in_parts.is_file() else directory / "openvino_model.xml"
-    if not path.is_file() or not path.with_suffix(".bin").is_file():
-        raise LoadFailed(f"the model directory has no {path.name} and .bin; pull or convert the model again.")
-    check_weights(path.with_suffix(".bin"))
+    check_weights(path)
     model = core.read_model(path)
     paged_attention_transformation(model, False, False, False)
     width = graft_embeddings(core, model, directory) if path == in_parts else 0

@@ -32,8 +32,11 @@ class CacheWish:
 
 
 def check_weights(path: Path) -> None:
-    """Raise LoadFailed if the weights in this file are larger than the free memory."""
-    size, free = path.stat().st_size, free_memory_bytes()
+    """Raise LoadFailed if this IR or the weights beside it are missing, or larger than the free memory."""
+    weights = path.with_suffix(".bin")
+    if not path.is_file() or not weights.is_file():
+        raise LoadFailed(f"the model directory has no {path.name} and .bin; pull or convert the model again.")
+    size, free = weights.stat().st_size, free_memory_bytes()
     if size > free:
         raise LoadFailed(
             f"The model's weights take {gigabytes(size)} of memory, and {gigabytes(free)} are free. Stop something, "

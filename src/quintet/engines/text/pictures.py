@@ -10,12 +10,14 @@ import hashlib
 import io
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 import PIL.Image
+from PIL.Image import Image as Picture
 
 from quintet.core.content import Image, Message, Part, ToolCall
 from quintet.core.errors import InvalidRequest
@@ -138,13 +140,13 @@ class Placer:
         for place, picture in zip(places, pictures, strict=True):
             grown += ids[done:place]
             done = place + 1
-            size = _size_of(picture, field)
-            layout = self._lay_out(size, picture.field or field)
+            name = picture.field or field
+            with open_png(picture.data, name) as opened:
+                size = opened.size
+            layout = self._lay_out(size, name)
             slots = len(grown) + np.flatnonzero(np.asarray(layout.ids) == token).astype(np.int64)
             digest = hashlib.blake2b(picture.data, digest_size=16).digest()
-            placed.append(
-                Placed(digest, picture.data, size, layout, len(grown), slots, picture.field or field)
-            )
+            placed.append(Placed(digest, picture.data, size, layout, len(grown), slots, name))
             grown += layout.ids
         grown += ids[done:]
         return grown, placed
@@ -198,15 +200,15 @@ def keep_last(ids: list[int], placed: Sequence[Placed], count: int) -> tuple[lis
     return ids[cut:], kept
 
 
-def _size_of(picture: Image, field: str) -> tuple[int, int]:
-    """Width and height of a PNG, by its header."""
+@contextmanager
+def open_png(data: bytes, field: str) -> Iterator[Picture]:
+    """A PNG that is read within the block; raises InvalidRequest, which names `field`, where it can't be."""
     try:
-        with PIL.Image.open(io.BytesIO(picture.data), formats=("PNG",)) as opened:
-            return opened.size
+        with PIL.Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
+            yield opened
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        name = picture.field or field
         raise InvalidRequest(
-            f"`{name}` is not a picture that can be read. Send a JPEG, PNG or WebP file.",
-            param=name,
+            f"`{field}` is not a picture that can be read. Send a JPEG, PNG or WebP file.",
+            param=field,
             code="image_decode_failed",
         ) from error

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL.Image import Image as Picture
 from transformers import AutoProcessor
 
 from quintet.core.content import Image, Message
+from quintet.core.errors import LoadFailed
 from quintet.core.models import Model
 from quintet.core.requests import Limits, Sampling, TextRequest
 from quintet.engines.text.engine import TextEngine, open_engine
@@ -27,6 +29,10 @@ from tests.conftest import TinyVisionModel
 from tests.engines.text.conftest import Driver
 from tests.support.tiny_vision import PROCESSORS
 
+Many = Callable[[str], TinyVisionModel]
+"""A family's name → its tiny model."""
+Hostile = tuple[dict[str, Any], dict[str, Any]]
+"""What is changed in config.json, and in what describes the image processor."""
 SIZES = ((32, 32), (90, 60), (60, 90), (300, 40), (8, 8), (9, 200), (33, 31), (517, 389))
 """Width and height: a tile's own, wide, tall, much of either, tiny, odd, and larger than any grid of tiny models."""
 
@@ -49,6 +55,31 @@ def copied(directory: Path, target: Path) -> Path:
     """A copy of a model directory, for tests that spoil its small files."""
     shutil.copytree(directory, target)
     return target
+
+
+def spoilt(tiny: TinyVisionModel, tmp_path: Path, **images: Any) -> Path:
+    """A copy of the model whose image processor is described otherwise."""
+    directory = copied(tiny.directory, tmp_path / "spoilt")
+    path = directory / "processor_config.json"
+    described = json.loads(path.read_text("utf-8"))
+    described["image_processor"] |= images
+    path.write_text(json.dumps(described), "utf-8")
+    return directory
+
+
+def check_refused(
+    tiny: TinyVisionModel, tmp_path: Path, hostile: Sequence[Hostile], match: str | None = None
+) -> None:
+    """None of these changes makes a family that loads, and no refusal tells where the files are."""
+    directory = spoilt(tiny, tmp_path)
+    path = directory / "processor_config.json"
+    described = json.loads(path.read_text("utf-8"))
+    for config, images in hostile:
+        changed = described | {"image_processor": described["image_processor"] | images}
+        path.write_text(json.dumps(changed), "utf-8")
+        with pytest.raises(LoadFailed, match=match) as refused:
+            load(directory, **config)
+        assert str(directory) not in str(refused.value), (config, images)
 
 
 def change_json(path: Path, **values: Any) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +10,24 @@ import numpy as np
 import pytest
 import torch
 
-from quintet.core.errors import LoadFailed
 from quintet.engines.text.vision.family import normalised
 from tests.conftest import TinyVisionModel
 from tests.engines.text.conftest import Driver
 from tests.engines.text.vision.seeing import (
     SIZES,
-    ask,
-    assert_same,
-    copied,
+    Hostile,
+    Many,
+    check_answer,
+    check_refused,
     grown,
     load,
-    open_driver,
     processor_of,
     rows_of,
+    spoilt,
     worst,
 )
 from tests.support.tiny_vision import draw
 
-Many = Callable[[str], TinyVisionModel]
 TILED = (*SIZES, (192, 192), (193, 191), (64, 192), (65, 64), (190, 63))
 """Also whole tiles, and a pixel more or less."""
 
@@ -38,18 +35,6 @@ TILED = (*SIZES, (192, 192), (193, 191), (64, 192), (65, 64), (190, 63))
 @pytest.fixture(scope="module", params=["idefics3", "smolvlm"])
 def tiny(request: pytest.FixtureRequest, tiny_vision: Many) -> TinyVisionModel:
     return tiny_vision(request.param)
-
-
-@pytest.fixture(scope="module")
-def family(tiny: TinyVisionModel) -> Any:
-    return load(tiny.directory)
-
-
-@pytest.fixture(scope="module")
-def driver(tiny: TinyVisionModel) -> Iterator[Driver]:
-    driver = open_driver(tiny)
-    yield driver
-    driver.engine.close()
 
 
 def pixels_of(family: Any, picture: Any) -> Any:
@@ -113,37 +98,20 @@ def test_embeddings(tiny: TinyVisionModel, precision: str, bound: float) -> None
 
 
 def test_one_picture(tiny: TinyVisionModel, driver: Driver) -> None:
-    _check(tiny, driver, [("user", [draw(90, 60), "what is"])])
+    check_answer(tiny, driver, [("user", [draw(90, 60), "what is"])])
 
 
 def test_two_pictures_between_texts(tiny: TinyVisionModel, driver: Driver) -> None:
     turns = [("user", ["one", draw(90, 60), "and two", draw(40, 80, seed=1), "what is red"])]
-    _check(tiny, driver, turns)
+    check_answer(tiny, driver, turns)
 
 
 def test_picture_in_an_earlier_turn(tiny: TinyVisionModel, driver: Driver) -> None:
     first = ("user", [draw(64, 64, seed=2), "what is"])
-    _check(tiny, driver, [first, ("assistant", ["blue circle"]), ("user", ["and the world of red"])])
+    check_answer(tiny, driver, [first, ("assistant", ["blue circle"]), ("user", ["and the world of red"])])
 
 
-def _check(tiny: TinyVisionModel, driver: Driver, turns: Any) -> None:
-    outcome = driver.run(ask(turns))[0]
-    answer = [token.id for token in outcome.choices[0].tokens]
-    assert len(answer) == 12
-    assert_same(tiny, turns, answer, outcome.finished.usage.prompt_tokens)
-
-
-def spoilt(tiny: TinyVisionModel, tmp_path: Path, **images: Any) -> Path:
-    """A copy of the model whose image processor is described otherwise."""
-    directory = copied(tiny.directory, tmp_path / "spoilt")
-    path = directory / "processor_config.json"
-    described = json.loads(path.read_text("utf-8"))
-    described["image_processor"] |= images
-    path.write_text(json.dumps(described), "utf-8")
-    return directory
-
-
-HOSTILE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+HOSTILE: list[Hostile] = [
     ({"image_token_id": 5}, {}),
     ({"image_token_id": -1}, {}),
     ({"vision_config": []}, {}),
@@ -177,13 +145,4 @@ HOSTILE: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 def test_malformed_files_are_refused(tiny_vision: Many, tmp_path: Path) -> None:
-    tiny = tiny_vision("idefics3")
-    directory = spoilt(tiny, tmp_path)
-    path = directory / "processor_config.json"
-    described = json.loads(path.read_text("utf-8"))
-    for config, images in HOSTILE:
-        changed = described | {"image_processor": described["image_processor"] | images}
-        path.write_text(json.dumps(changed), "utf-8")
-        with pytest.raises(LoadFailed) as refused:
-            load(directory, **config)
-        assert str(directory) not in str(refused.value), (config, images)
+    check_refused(tiny_vision("idefics3"), tmp_path, HOSTILE)

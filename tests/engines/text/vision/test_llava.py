@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import torch
 import transformers
 from transformers import AutoProcessor
 
-from quintet.core.errors import LoadFailed
 from quintet.engines.text.vision.clip import ClipProcessor
 from quintet.engines.text.vision.family import Parts
 from quintet.engines.text.vision.llava import _measure
@@ -22,9 +20,12 @@ from tests.conftest import TinyVisionModel
 from tests.engines.text.conftest import Driver
 from tests.engines.text.vision.seeing import (
     SIZES,
+    Hostile,
+    Many,
     ask,
     change_json,
     check_answer,
+    check_refused,
     copied,
     grown,
     load,
@@ -35,24 +36,10 @@ from tests.engines.text.vision.seeing import (
 )
 from tests.support.tiny_vision import draw
 
-Many = Callable[[str], TinyVisionModel]
-
 
 @pytest.fixture(scope="module")
 def tiny(tiny_vision: Many) -> TinyVisionModel:
     return tiny_vision("llava")
-
-
-@pytest.fixture(scope="module")
-def family(tiny: TinyVisionModel) -> Any:
-    return load(tiny.directory)
-
-
-@pytest.fixture(scope="module")
-def driver(tiny: TinyVisionModel) -> Iterator[Driver]:
-    driver = open_driver(tiny)
-    yield driver
-    driver.engine.close()
 
 
 def test_pixels(tiny: TinyVisionModel, family: Any) -> None:
@@ -194,7 +181,7 @@ def test_old_and_new_files(tiny: TinyVisionModel, tmp_path: Path) -> None:
     assert load(directory, image_seq_length=None).markup == "<image>"
 
 
-HOSTILE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+HOSTILE: list[Hostile] = [
     ({"image_token_index": 5}, {}),
     ({"image_token_index": None}, {}),
     ({"image_token_index": -1}, {}),
@@ -223,13 +210,4 @@ HOSTILE: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 def test_malformed_files_are_refused(tiny: TinyVisionModel, tmp_path: Path) -> None:
-    directory = copied(tiny.directory, tmp_path / "spoilt")
-    path = directory / "processor_config.json"
-    described = json.loads(path.read_text("utf-8"))
-    for config, images in HOSTILE:
-        path.write_text(
-            json.dumps(described | {"image_processor": described["image_processor"] | images}), "utf-8"
-        )
-        with pytest.raises(LoadFailed) as refused:
-            load(directory, **config)
-        assert str(directory) not in str(refused.value), (config, images)
+    check_refused(tiny, tmp_path, HOSTILE)

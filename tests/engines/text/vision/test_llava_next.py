@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +16,22 @@ from tests.conftest import TinyVisionModel
 from tests.engines.text.conftest import Driver
 from tests.engines.text.vision.seeing import (
     SIZES,
+    Many,
     check_answer,
+    check_refused,
     copied,
     grown,
     load,
-    open_driver,
     processor_of,
     rows_of,
     worst,
 )
 from tests.support.tiny_vision import draw
 
-Many = Callable[[str], TinyVisionModel]
-
 
 @pytest.fixture(scope="module")
 def tiny(tiny_vision: Many) -> TinyVisionModel:
     return tiny_vision("llava_next")
-
-
-@pytest.fixture(scope="module")
-def family(tiny: TinyVisionModel) -> Any:
-    return load(tiny.directory)
-
-
-@pytest.fixture(scope="module")
-def driver(tiny: TinyVisionModel) -> Iterator[Driver]:
-    driver = open_driver(tiny)
-    yield driver
-    driver.engine.close()
 
 
 def any_sizes(count: int) -> list[tuple[int, int]]:
@@ -139,14 +125,8 @@ def test_malformed_files_are_refused(tiny: TinyVisionModel, tmp_path: Path) -> N
     for newline in (None, [], [0.5] * 63, ["a"] * 64, [float("nan")] * 64, 0.5e31):
         with pytest.raises(LoadFailed, match="image_newline"):
             load(tiny.directory, image_newline=newline)
-    directory = copied(tiny.directory, tmp_path / "spoilt")
-    path = directory / "processor_config.json"
-    described = json.loads(path.read_text("utf-8"))
-    for grids in HOSTILE:
-        images = described["image_processor"] | {"image_grid_pinpoints": grids}
-        path.write_text(json.dumps(described | {"image_processor": images}), "utf-8")
-        with pytest.raises(LoadFailed, match="image_grid_pinpoints"):
-            load(directory)
+    hostile = [({}, {"image_grid_pinpoints": grids}) for grids in HOSTILE]
+    check_refused(tiny, tmp_path, hostile, match="image_grid_pinpoints")
 
 
 def test_grids_of_config_and_default_grids(tiny: TinyVisionModel, tmp_path: Path) -> None:

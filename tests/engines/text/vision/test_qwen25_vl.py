@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +12,31 @@ import pytest
 import torch
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from quintet.core.errors import InvalidRequest, LoadFailed
+from quintet.core.errors import InvalidRequest
 from quintet.engines.text.vision.qwen25_vl import MAX_PATCHES
 from tests.conftest import TinyVisionModel
 from tests.engines.text.conftest import Driver
 from tests.engines.text.vision.seeing import (
     SIZES,
-    ask,
-    assert_same,
-    copied,
+    Hostile,
+    Many,
+    check_answer,
+    check_refused,
     grown,
     load,
-    open_driver,
     processor_of,
     rows_of,
+    spoilt,
     worst,
 )
 from tests.support.tiny_vision import draw
 
-Many = Callable[[str], TinyVisionModel]
 PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
 @pytest.fixture(scope="module")
 def tiny(tiny_vision: Many) -> TinyVisionModel:
     return tiny_vision("qwen25_vl")
-
-
-@pytest.fixture(scope="module")
-def family(tiny: TinyVisionModel) -> Any:
-    return load(tiny.directory)
-
-
-@pytest.fixture(scope="module")
-def driver(tiny: TinyVisionModel) -> Iterator[Driver]:
-    driver = open_driver(tiny)
-    yield driver
-    driver.engine.close()
 
 
 def test_pixels(tiny: TinyVisionModel, family: Any) -> None:
@@ -117,39 +104,22 @@ def test_embeddings(tiny: TinyVisionModel, precision: str, bound: float) -> None
 
 
 def test_one_picture(tiny: TinyVisionModel, driver: Driver) -> None:
-    _check(tiny, driver, [("user", [draw(90, 60), "what is"])])
+    check_answer(tiny, driver, [("user", [draw(90, 60), "what is"])])
 
 
 def test_two_pictures_between_texts(tiny: TinyVisionModel, driver: Driver) -> None:
     turns = [("user", ["one", draw(90, 60), "and two", draw(140, 280, seed=1), "what is red"])]
-    _check(tiny, driver, turns)
+    check_answer(tiny, driver, turns)
 
 
 def test_picture_in_an_earlier_turn(tiny: TinyVisionModel, driver: Driver) -> None:
     first = ("user", [draw(164, 64, seed=2), "what is"])
-    _check(tiny, driver, [first])
-    _check(tiny, driver, [first, ("assistant", ["blue circle"]), ("user", ["and the world of red"])])
+    check_answer(tiny, driver, [first])
+    check_answer(tiny, driver, [first, ("assistant", ["blue circle"]), ("user", ["and the world of red"])])
 
 
 def test_text_alone(tiny: TinyVisionModel, driver: Driver) -> None:
-    _check(tiny, driver, [("user", ["what is the world"])])
-
-
-def _check(tiny: TinyVisionModel, driver: Driver, turns: Any) -> None:
-    outcome = driver.run(ask(turns))[0]
-    answer = [token.id for token in outcome.choices[0].tokens]
-    assert len(answer) == 12
-    assert_same(tiny, turns, answer, outcome.finished.usage.prompt_tokens)
-
-
-def spoilt(tiny: TinyVisionModel, tmp_path: Path, **images: Any) -> Path:
-    """A copy of the model whose image processor is described otherwise."""
-    directory = copied(tiny.directory, tmp_path / "spoilt")
-    path = directory / "processor_config.json"
-    described = json.loads(path.read_text("utf-8"))
-    described["image_processor"] |= images
-    path.write_text(json.dumps(described), "utf-8")
-    return directory
+    check_answer(tiny, driver, [("user", ["what is the world"])])
 
 
 def test_older_files(tiny: TinyVisionModel, family: Any, tmp_path: Path) -> None:
@@ -170,7 +140,7 @@ def _vision(**changed: Any) -> dict[str, Any]:
     return {"vision_config": {"hidden_size": 48, "num_heads": 4, "window_size": 56} | changed}
 
 
-HOSTILE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+HOSTILE: list[Hostile] = [
     ({"image_token_id": 5}, {}),
     ({"image_token_id": None}, {}),
     ({"vision_config": []}, {}),
@@ -202,12 +172,4 @@ HOSTILE: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 def test_malformed_files_are_refused(tiny: TinyVisionModel, tmp_path: Path) -> None:
-    directory = spoilt(tiny, tmp_path)
-    path = directory / "processor_config.json"
-    described = json.loads(path.read_text("utf-8"))
-    for config, images in HOSTILE:
-        changed = described | {"image_processor": described["image_processor"] | images}
-        path.write_text(json.dumps(changed), "utf-8")
-        with pytest.raises(LoadFailed) as refused:
-            load(directory, **config)
-        assert str(directory) not in str(refused.value), (config, images)
+    check_refused(tiny, tmp_path, HOSTILE)

@@ -27,6 +27,8 @@ Rows = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
 """[axes, tokens]: where each token stands in time, height and width."""
 
+MISFIT = "the vision encoder doesn't fit config.json and the image processor; convert the model again."
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -100,7 +102,24 @@ class Family(Protocol):
 
         Tokens generated after it are counted on from the largest position, alike on all axes.
         """
-        ...
+        return np.arange(len(ids), dtype=np.int64)[None]
+
+
+def width_of_rows(
+    encode: Callable[[Sequence[Tile]], Sequence[Rows]], size: tuple[int, int], count: int
+) -> int:
+    """See an empty tile of `size`, height and width, which must become `count` rows; returns how wide they are.
+
+    Raises LoadFailed, so that files which don't fit each other fail when the model is loaded.
+    """
+    try:
+        found = encode([np.zeros((*size, 3), np.uint8)])[0].shape
+    except RuntimeError as error:
+        raise LoadFailed(MISFIT) from error
+    if len(found) != 2 or found[0] != count:
+        raise LoadFailed(MISFIT)
+    width: int = found[1]
+    return width
 
 
 def normalised(tiles: Sequence[Tile], mean: Sequence[float], deviation: Sequence[float]) -> Rows:

@@ -16,7 +16,15 @@ from PIL.Image import Image as Picture
 from PIL.Image import Resampling
 
 from quintet.core.errors import LoadFailed
-from quintet.engines.text.vision.family import Layout, Parts, Positions, Rows, Tile, normalised
+from quintet.engines.text.vision.family import (
+    Family,
+    Layout,
+    Parts,
+    Rows,
+    Tile,
+    normalised,
+    width_of_rows,
+)
 from quintet.engines.text.vision.numbers import section, whole
 from quintet.engines.text.vision.pixels import Pixels
 
@@ -32,7 +40,7 @@ _EVEN = (0.5, 0.5, 0.5)
 _AROUND, _WHOLE = "<fake_token_around_image>", "<global-img>"
 
 
-class Idefics3:
+class Idefics3(Family):
     """One loaded encoder of Idefics3 or SmolVLM: model types idefics3 and smolvlm, whose pictures are alike."""
 
     markup: str = "<image>"
@@ -67,7 +75,7 @@ class Idefics3:
         self.token = self._find_token(parts)
         self._layouts: dict[tuple[int, int], Layout] = {}
         self._encoder = parts.network("openvino_vision_embeddings_model")
-        self.width = self._try_out()
+        self.width = width_of_rows(self.encode, (self._side, self._side), self._tokens)
 
     def layout(self, width: int, height: int) -> Layout:
         """The tiles with their rows and columns, then the whole picture."""
@@ -105,10 +113,6 @@ class Idefics3:
         """All tiles' rows in their order."""
         return np.concatenate(rows)
 
-    def positions(self, ids: Sequence[int], layouts: Sequence[Layout]) -> Positions:
-        """Tokens are counted."""
-        return np.arange(len(ids), dtype=np.int64)[None]
-
     def _plan(self, width: int, height: int) -> tuple[list[tuple[int, int]], tuple[int, int]]:
         """The sizes (width, height) that a picture goes through, and its grid (rows, columns), 0 × 0 for no tiles."""
         first = _longest_edge(width, height, self._longest)
@@ -126,19 +130,6 @@ class Idefics3:
         ]
         above = "".join(line + "\n" for line in [*lines, ""]) if lines else ""
         return f"{above}{_AROUND}{_WHOLE}{self.markup}{_AROUND}"
-
-    def _try_out(self) -> int:
-        """See an empty tile, so that files which don't fit each other fail here; returns the width of a row."""
-        try:
-            found = self.encode([np.zeros((self._side, self._side, 3), np.uint8)])[0].shape
-        except RuntimeError:
-            found = ()
-        if len(found) != 2 or found[0] != self._tokens:
-            raise LoadFailed(
-                "the vision encoder doesn't fit config.json and the image processor; convert the model again."
-            )
-        width: int = found[1]
-        return width
 
     def _find_token(self, parts: Parts) -> int:
         """The placeholder's id, on which tokenizer and language model have to agree; raises LoadFailed."""

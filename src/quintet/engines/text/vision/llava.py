@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 from PIL.Image import Image as Picture
 
 from quintet.core.errors import LoadFailed
 from quintet.engines.text.vision.clip import MAX_SIDE, ClipProcessor
-from quintet.engines.text.vision.family import Layout, Parts, Positions, Rows, Tile
+from quintet.engines.text.vision.family import MISFIT, Family, Layout, Parts, Rows, Tile, width_of_rows
 from quintet.engines.text.vision.numbers import section, whole
 from quintet.engines.text.vocabulary import read_json, token_text
 
@@ -18,8 +17,8 @@ _TOWERS = {"clip_vision_model": (1, 32, 224), "siglip_vision_model": (0, 16, 224
 _LEAST_PATCH = 4
 
 
-class Llava:
-    """A CLIP or SigLIP encoder with a projection behind it; implements family.Family."""
+class Llava(Family):
+    """A CLIP or SigLIP encoder with a projection behind it."""
 
     axes = 1
 
@@ -29,7 +28,9 @@ class Llava:
         self._processor = ClipProcessor.of(parts.image_processor)
         self._grid, self._tile_rows = _measure(parts, self._processor)
         self._network = parts.network("openvino_vision_embeddings_model")
-        self.width = self._try_out()
+        if self._network.inputs != {"pixel_values"}:
+            raise LoadFailed(MISFIT)
+        self.width = width_of_rows(self.encode, self._processor.tile, self._tile_rows)
 
     def layout(self, width: int, height: int) -> Layout:
         """As many placeholders as a tile has rows."""
@@ -46,26 +47,6 @@ class Llava:
     def join(self, rows: Sequence[Rows], width: int, height: int) -> Rows:
         """The only tile's rows."""
         return rows[0]
-
-    def positions(self, ids: Sequence[int], layouts: Sequence[Layout]) -> Positions:
-        """Tokens are counted."""
-        return np.arange(len(ids), dtype=np.int64)[None]
-
-    def _try_out(self) -> int:
-        """See an empty tile, so that files which don't fit each other fail here; returns the width of a row."""
-        message = (
-            "the vision encoder doesn't fit config.json and the image processor; convert the model again."
-        )
-        if self._network.inputs != {"pixel_values"}:
-            raise LoadFailed(message)
-        try:
-            rows = self.encode([np.zeros((*self._processor.tile, 3), np.uint8)])[0]
-        except RuntimeError as error:
-            raise LoadFailed(message) from error
-        if rows.ndim != 2 or len(rows) != self._tile_rows:
-            raise LoadFailed(message)
-        width: int = rows.shape[1]
-        return width
 
 
 def _placeholder(parts: Parts) -> tuple[int, str]:

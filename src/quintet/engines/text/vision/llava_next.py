@@ -27,7 +27,7 @@ _KNOWN_GRIDS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
 
 
 class LlavaNext(Llava):
-    """LLaVA's encoder on several tiles; implements family.Family."""
+    """LLaVA's encoder on several tiles."""
 
     def __init__(self, parts: Parts) -> None:
         """Read the model's files and compile its encoder; raises LoadFailed."""

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from quintet.core.errors import LoadFailed
 from quintet.engines.text.memory import check_weights
 
 
@@ -18,11 +17,7 @@ class Network:
 
     def __init__(self, path: Path, *, device: str = "CPU", properties: dict[str, Any] | None = None) -> None:
         """Compile the IR at `path`; raises LoadFailed. `properties` go to OpenVINO."""
-        if not path.is_file() or not path.with_suffix(".bin").is_file():
-            raise LoadFailed(
-                f"the model directory has no {path.name} and .bin; pull or convert the model again."
-            )
-        check_weights(path.with_suffix(".bin"))
+        check_weights(path)
         self._compiled = ov.Core().compile_model(path, device, properties or {})
         self._request = self._compiled.create_infer_request()
         self.inputs = frozenset(port.get_any_name() for port in self._compiled.inputs)

@@ -17,7 +17,16 @@ import numpy.typing as npt
 from PIL.Image import Image as Picture
 
 from quintet.core.errors import InvalidRequest, LoadFailed
-from quintet.engines.text.vision.family import Layout, Parts, Positions, Rows, Tile, normalised
+from quintet.engines.text.vision.family import (
+    Family,
+    Layout,
+    Parts,
+    Positions,
+    Rows,
+    Tile,
+    normalised,
+    width_of_rows,
+)
 from quintet.engines.text.vision.numbers import section, whole
 from quintet.engines.text.vision.pixels import Pixels
 
@@ -29,7 +38,7 @@ _PIXELS = {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}
 _MOST = 1 << 31
 
 
-class Qwen25Vl:
+class Qwen25Vl(Family):
     """One loaded encoder of model type qwen2_5_vl."""
 
     markup: str = "<|vision_start|><|image_pad|><|vision_end|>"
@@ -52,7 +61,8 @@ class Qwen25Vl:
         self.token = self._find_token(parts)
         self._embed = parts.network("openvino_vision_embeddings_model")
         self._merger = parts.network("openvino_vision_embeddings_merger_model")
-        self.width = self._try_out()
+        wide, high = self._size(self._factor, self._factor)
+        self.width = width_of_rows(self.encode, (high, wide), wide * high // self._factor**2)
 
     def layout(self, width: int, height: int) -> Layout:
         """One token for each merge × merge patches; raises InvalidRequest for a strip that it can't see."""
@@ -164,20 +174,6 @@ class Qwen25Vl:
                 "`image_token_id` in config.json. Pull the model again."
             )
         return token
-
-    def _try_out(self) -> int:
-        """See a small empty picture, so that files which don't fit each other fail here; returns the width of a row."""
-        size = self._size(self._factor, self._factor)
-        try:
-            found = self._see(np.zeros((*size[::-1], 3), np.uint8)).shape
-        except RuntimeError:
-            found = ()
-        if len(found) != 2 or found[0] != size[0] * size[1] // self._factor**2:
-            raise LoadFailed(
-                "the vision encoder doesn't fit config.json and the image processor; convert the model again."
-            )
-        width: int = found[1]
-        return width
 
 
 def _agreed(

@@ -7,16 +7,13 @@ the language model has had as much time as the last turn took: pictures slow oth
 
 from __future__ import annotations
 
-import io
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import PIL.Image
-
 from quintet.core.errors import InvalidRequest
-from quintet.engines.text.pictures import Placed
+from quintet.engines.text.pictures import Placed, open_png
 from quintet.engines.text.vision.family import Family, Rows, Tile
 
 TURN_PIXELS = 512 * 512
@@ -182,15 +179,10 @@ class Sight:
     def _cut(self, look: _Look) -> InvalidRequest | None:
         """Make a picture's tiles."""
         try:
-            with PIL.Image.open(io.BytesIO(look.picture.data), formats=("PNG",)) as opened:
+            with open_png(look.picture.data, look.picture.field) as opened:
                 look.tiles = self._family.tiles(opened.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
-            name = look.picture.field
-            return InvalidRequest(
-                f"`{name}` is not a picture that can be read. Send a JPEG, PNG or WebP file.",
-                param=name,
-                code="image_decode_failed",
-            )
+        except InvalidRequest as error:
+            return error
         return None
 
     def _encode(self, turn: list[tuple[_Look, list[Tile]]]) -> list[int]:
