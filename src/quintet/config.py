@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,6 +101,9 @@ class Limits(Section):
     """Requests in flight per model; one more is answered 429 at once. Default: what the catalog says, mostly 100."""
     body_bytes_in_memory: int = Field(default=128 * 1024 * 1024, ge=1024 * 1024)
     """Bytes of request bodies held at once while they are received and parsed; more are answered 429."""
+    pixel_steps: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Most that one request for pictures may take, by tier: tier = width × height × steps × pictures (or frames). A
+    tier that is not named may ask for anything."""
     sockets_per_address: int = Field(default=1100, ge=1)
     """Open connections per client address on a loopback bind."""
     sockets_per_remote_address: int = Field(default=50, ge=1)
@@ -121,6 +125,33 @@ class Fetch(Section):
     """Exact ip:port pairs that links may lead to although they are inside, such as your own picture server."""
     refused_networks: tuple[str, ...] = ()
     """More networks that links never lead to, such as public addresses used inside."""
+
+
+class Images(Section):
+    """Pictures and animations that models draw."""
+
+    metadata: bool = True
+    """Write prompt, seed, sampler, steps and model into the file. A caller who doesn't want that sends the header
+    `X-Quintet-Metadata: off`."""
+
+
+class Files(Section):
+    """Finished pictures and animations behind links that nobody can guess, for callers who ask for a link."""
+
+    keep_seconds: float = Field(default=3600, gt=0)
+    """How long a link works."""
+    max_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024 * 1024)
+    """Size of all files together; beyond it the oldest go first."""
+    base_url: str = ""
+    """What links begin with, such as "https://pictures.example.org". Default: the scheme and host that the caller used,
+    or that a trusted proxy names in X-Forwarded-Proto and X-Forwarded-Host."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/?#]+(?:/[^\s?#]*)?", value):
+            raise ValueError("it must be an http(s) URL without ? and #, such as https://pictures.example.org")
+        return value
 
 
 class Log(Section):
@@ -154,6 +185,12 @@ class Settings(Section):
     """What answers where the wire names no model, as on POST /generate."""
     default_vision_model: str = "starter-vision"
     """What answers where the wire names no model and the prompt holds pictures."""
+    default_image_model: str = "starter-image"
+    """What draws where the wire names no model, as on POST /imagine/generate."""
+    default_animation_model: str = "starter-motion"
+    """What draws moving pictures where the wire names no model, as on POST /text2gif."""
+    default_upscaler: str = "lanczos"
+    """What enlarges pictures where the wire names no model."""
     aliases: dict[str, str] = Field(default_factory=dict)
     """More names for models: alias = "model". They are added to the built-in ones."""
     preload: tuple[str, ...] | None = None
@@ -164,6 +201,8 @@ class Settings(Section):
     deadlines: Deadlines = Field(default_factory=Deadlines)
     limits: Limits = Field(default_factory=Limits)
     fetch: Fetch = Field(default_factory=Fetch)
+    images: Images = Field(default_factory=Images)
+    files: Files = Field(default_factory=Files)
     log: Log = Field(default_factory=Log)
     echo: Echo = Field(default_factory=Echo)
 
@@ -196,11 +235,12 @@ class Settings(Section):
     def all_aliases(self) -> dict[str, str]:
         """The built-in aliases, changed and completed by the configured ones.
 
-        `phi3` and `llava` are the names in the paths of seed clients; `tgi` and `dummy` are what Hugging Face
-        clients send when the user names no model.
+        `phi3`, `llava` and `imagine` are the names in the paths of seed clients; `tgi` and `dummy` are what Hugging
+        Face clients send when the user names no model.
         """
         built_in = dict.fromkeys(("phi3", "tgi", "dummy"), self.default_model)
         built_in["llava"] = self.default_vision_model
+        built_in["imagine"] = self.default_image_model
         return built_in | self.aliases
 
 

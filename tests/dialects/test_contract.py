@@ -28,7 +28,7 @@ from quintet.core.events import (
 )
 from quintet.core.requests import TextRequest
 from quintet.dialects.strict_json import parse_json
-from tests.dialects.wire import OPERATIONS, ask, read_stream, stream
+from tests.dialects.wire import OPERATIONS, ask, find, read_stream, stream
 
 # ------------------------------------------------------------------------------------------- fuzzed bodies
 
@@ -67,17 +67,25 @@ MESSAGES = st.lists(
     ),
     max_size=3,
 )
-BODIES = st.fixed_dictionaries(
-    {},
-    optional={
-        **dict.fromkeys(FIELDS, VALUES),
-        "messages": MESSAGES | VALUES,
-        "prompt": st.text(max_size=5) | st.lists(st.integers(0, 9), max_size=3) | VALUES,
-        "inputs": st.text(max_size=20) | VALUES,
-        "input": st.text(max_size=5) | st.lists(st.text(max_size=3), max_size=3) | VALUES,
-        "parameters": st.dictionaries(st.sampled_from(PARAMETERS), SCALARS, max_size=3) | VALUES,
-    },
-)
+ANY_FIELD: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(FIELDS, VALUES),
+    "messages": MESSAGES | VALUES,
+    "prompt": st.text(max_size=5) | st.lists(st.integers(0, 9), max_size=3) | VALUES,
+    "inputs": st.text(max_size=20) | VALUES,
+    "input": st.text(max_size=5) | st.lists(st.text(max_size=3), max_size=3) | VALUES,
+    "parameters": st.dictionaries(st.sampled_from(PARAMETERS), SCALARS, max_size=3) | VALUES,
+}
+BODIES = st.fixed_dictionaries({}, optional=ANY_FIELD)
+
+
+def bodies_for(path: str) -> st.SearchStrategy[Any]:
+    """Bodies with the fields of one path."""
+    schema = find(path)[0].schema
+    assert schema is not None
+    fields = {name: ANY_FIELD[name] for name in schema.model_fields}
+    return st.fixed_dictionaries({}, optional=fields) | VALUES
+
+
 HELLO = {"role": "user", "content": "Hi"}
 PATHS = [
     "/v1/chat/completions",
@@ -90,18 +98,30 @@ PATHS = [
     "/phi3/gpu0/generate",
     "/tokenize",
     "/chat_tokenize",
+    "/v1/images/generations",
+    "/v1/images/edits",
+    "/v1/images/generations/diffusion",
+    "/v1/videos/generations/text2video",
     "/v1/multimodal/generations/idefics",
     "/generate/fromtext",
     "/generate/fromimagetext",
+    "/imagine/generate",
+    "/flux/imagine/generate",
+    "/sd",
+    "/text2gif",
+    "/generate-xl",
+    "/generate-gif",
+    "/img2img",
+    "/upscale",
 ]
 
 
 @pytest.mark.parametrize("path", PATHS)
 @settings(max_examples=60, deadline=None)
-@given(body=BODIES | VALUES)
-def test_any_body_gives_a_call_or_invalid_request(path: str, body: Any) -> None:
+@given(data=st.data())
+def test_any_body_gives_a_call_or_invalid_request(path: str, data: st.DataObject) -> None:
     try:
-        call = ask(path, body)
+        call = ask(path, data.draw(bodies_for(path)))
     except InvalidRequest:
         return
     assert call.requests

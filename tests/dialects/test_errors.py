@@ -8,6 +8,7 @@ import pytest
 
 from quintet.core import errors
 from quintet.core.errors import QuintetError, all_errors
+from quintet.dialects import visioncraft
 from quintet.dialects.base import Operation
 from quintet.dialects.errors import wait_seconds
 from quintet.dialects.openai import refuse as refuse_in_openai
@@ -37,19 +38,22 @@ def test_every_error_renders(operation: Operation, kind: type[QuintetError]) -> 
     reply = operation.refuse(error)
     body = json.loads(reply.body)
     headers = dict(reply.headers)
-    assert reply.status == kind.status
+    # What the client of these routes knows a wrong key by.
+    is_told_403 = operation.refuse is visioncraft.refuse_to_client and kind is errors.Unauthenticated
+    status = 403 if is_told_403 else kind.status
+    assert reply.status == status
     assert reply.content_type == "application/json"
     assert body["error"]["message"].endswith("Say what is wrong.")
     assert body["error"]["type"] == kind.kind
     assert body["error"]["param"] == "field"
-    assert body["error"]["code"] == (kind.code if operation.path.startswith("/v1/") else kind.status)
+    assert body["error"]["code"] == (kind.code if operation.path.startswith("/v1/") else status)
     assert body["error_type"] == kind.tgi_type
     assert body["error_type"] in TGI_WORDS
     assert body["detail"] == body["error"]["message"]
     assert headers["cache-control"] == "no-store"
     assert headers["x-should-retry"] == ("true" if kind.should_retry else "false")
     assert headers["retry-after"] == "7"
-    assert ("www-authenticate" in headers) == (kind.status == 401)
+    assert ("www-authenticate" in headers) == (status == 401)
 
 
 @pytest.mark.parametrize("kind", all_errors())
@@ -58,6 +62,7 @@ def test_every_error_renders(operation: Operation, kind: type[QuintetError]) -> 
     [
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "stream": True}),
         ("/v1/completions", {"prompt": "Hi", "stream": True}),
+        ("/v1/images/generations", {"prompt": "Hi", "stream": True}),
         ("/generate_stream", {"inputs": "Hi"}),
         ("/tokenize", {"inputs": "Hi"}),
     ],

@@ -40,10 +40,12 @@ def answer(case: Path) -> dict[str, bytes]:
     """The golden files of a case as they should be."""
     first, _, raw = case.with_suffix(".request").read_bytes().partition(b"\n")
     path = first.decode().removeprefix("POST ")
+    body = None
     try:
-        call = ask(path, parse_json(raw))
+        body = parse_json(raw)
+        call = ask(path, body)
     except QuintetError as error:
-        return {".whole": show(find(path)[0].refuse(error))}
+        return {".whole": show(find(path, body)[0].refuse(error))}
     events = read_events(case.with_suffix(".events"))
     outcomes = [Outcome() for _ in call.requests]
     for index, event in events:
@@ -55,7 +57,14 @@ def answer(case: Path) -> dict[str, bytes]:
 
 
 def test_there_are_cases() -> None:
-    assert {case.parent.name for case in CASES} >= {"krutrim", "manager", "openai", "tgi"}
+    assert {case.parent.name for case in CASES} >= {
+        "imagine",
+        "krutrim",
+        "manager",
+        "openai",
+        "tgi",
+        "visioncraft",
+    }
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")

@@ -7,33 +7,50 @@ import re
 from typing import Any
 
 from quintet.core.events import Event
-from quintet.dialects import krutrim, manager, openai, tgi
+from quintet.dialects import imagine, krutrim, manager, openai, tgi, visioncraft
 from quintet.dialects.base import Call, Incoming, Operation
 
 OPERATIONS: tuple[Operation, ...] = (
-    openai.OPERATIONS + tgi.OPERATIONS + krutrim.OPERATIONS + manager.OPERATIONS
+    openai.OPERATIONS
+    + tgi.OPERATIONS
+    + krutrim.OPERATIONS
+    + manager.OPERATIONS
+    + visioncraft.OPERATIONS
+    + imagine.OPERATIONS
 )
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
-def find(path: str) -> tuple[Operation, dict[str, str]]:
-    """The operation that serves `path`, and the parameters in it."""
-    for operation in OPERATIONS:
+def find(path: str, body: Any = None) -> tuple[Operation, dict[str, str]]:
+    """The operation that serves `path` and is meant by `body`, and the parameters in the path."""
+    found: list[tuple[Operation, dict[str, str]]] = []
+    for operation in sorted(OPERATIONS, key=lambda operation: operation.path.count("{")):
         pattern = PLACEHOLDER.sub(r"(?P<\1>[^/]+)", operation.path)
-        if match := re.fullmatch(pattern, path):
-            return operation, match.groupdict()
+        match = re.fullmatch(pattern, path)
+        if match and (not found or found[0][0].path == operation.path):
+            found.append((operation, match.groupdict()))
+    for operation, parameters in found:
+        if operation.claims is not None and operation.claims(body):
+            return operation, parameters
+    for operation, parameters in found:
+        if operation.claims is None:
+            return operation, parameters
     raise LookupError(path)
 
 
 def ask(path: str, body: Any, *, default_model: str = "starter", query: dict[str, str] | None = None) -> Call:
     """Parse `body` as if it had been posted to `path`."""
-    operation, parameters = find(path)
+    operation, parameters = find(path, body)
     return operation.parse(
         Incoming(
             body=body,
             path=parameters,
             query=query or {},
             default_model=default_model,
+            default_image_model="painter",
+            default_animation_model="animator",
+            default_upscaler="enlarger",
+            publish=lambda media: f"http://host/files/{len(media.data)}",
             request_id="req1",
             created=1_700_000_000,
         )

@@ -19,6 +19,7 @@ from quintet.core.requests import (
     TextRequest,
     TokenizeRequest,
     TranscriptionRequest,
+    UpscaleRequest,
 )
 from quintet.engines.echo.engine import open_engine
 from quintet.engines.echo.pictures import gif, png
@@ -54,6 +55,7 @@ REQUESTS = [
     ("vision", TextRequest(model="echo", prompt=("what is", Image(data=b"x")))),
     ("image", ImageRequest(model="echo", prompts=("red", "green"), images_per_prompt=2)),
     ("animation", AnimationRequest(model="echo", prompt="a wave")),
+    ("upscale", UpscaleRequest(model="echo", picture=Image(data=png(3, 2, (1, 2, 3))))),
     ("speech", TranscriptionRequest(model="echo", audio=recording(11), word_timestamps=True)),
     ("embedding", EmbeddingRequest(model="echo", texts=("a b", " ", "c"), dimensions=3)),
     ("embedding", EmbeddingRequest(model="echo", ids=((1, 2, 3), (4,)))),
@@ -157,7 +159,7 @@ def png_pixels(data):
         assert struct.unpack_from(">I", data, position + 8 + length)[0] == zlib.crc32(kind + body)
         found[kind] = body
         position += 12 + length
-    assert list(found) == [b"IHDR", b"IDAT", b"IEND"]
+    assert [name for name in found if name != b"iTXt"] == [b"IHDR", b"IDAT", b"IEND"]
     width, height = struct.unpack_from(">II", found[b"IHDR"])
     rows = zlib.decompress(found[b"IDAT"])
     assert len(rows) == height * (1 + 3 * width)
@@ -175,6 +177,13 @@ def test_pictures():
     assert collect(events).finished.usage.pixel_steps == 2 * 48 * 16 * 3
     assert run(model, request).media == pictures
     assert png_pixels(png(1, 1, (1, 2, 3))) == (1, 1, b"\1\2\3")
+
+
+@pytest.mark.parametrize(("scale", "size"), [(None, (6, 4)), (3.0, (9, 6))])
+def test_larger_pictures(scale, size):
+    request = UpscaleRequest(model="echo", picture=Image(data=png(3, 2, (1, 2, 3))), scale=scale)
+    (larger,) = run(Model(name="echo", task="upscale", engine="echo"), request).media
+    assert png_pixels(larger.data)[:2] == size
 
 
 def gif_frames(data):

@@ -205,3 +205,21 @@ def test_paths_of_shipped_models_start_at_the_package():
     chat = read_catalog().find("starter-chat")
     assert Path(chat.path).is_absolute()
     assert Path(chat.path).parts[-2:] == ("starter_models", "chat")
+
+
+def test_a_model_named_in_options_becomes_its_folder():
+    base = Model(name="sd", task="image", engine="image", path="/weights/sd", aliases=("runway/sd",))
+    for named, folder in (
+        ("sd", "/weights/sd"),
+        ("runway/sd", "/weights/sd"),
+        ("/own/sd", "/own/sd"),
+        ("nobody", "nobody"),
+    ):
+        mover = Model(
+            name="m", task="animation", engine="image", path="/m", options={"base": named, "threads": 2}
+        )
+        found = make_catalog([mover, base]).find("m")
+        assert found.options == {"base": folder, "threads": 2}
+    absent = known("later")
+    mover = Model(name="m", task="animation", engine="image", path="/m", options={"base": "later"})
+    assert make_catalog([mover, absent]).find("m").options == {"base": "later"}

@@ -42,6 +42,9 @@ def test_a_known_model_says_how_to_get_it(server):
     status, body = call(server, "POST", "/v1/chat/completions", {"model": "Qwen3-0.6B", **HELLO})
     assert (status, body["error"]["code"]) == (404, "model_not_installed")
     assert "quintet pull qwen3-0.6b" in body["error"]["message"]
+    status, body = call(server, "POST", "/v1/chat/completions", {"model": "idefics2-8b", **HELLO})
+    assert (status, body["error"]["code"]) == (404, "model_not_installed")
+    assert "can't run it" in body["error"]["message"]
 
 
 def test_an_unknown_name_gets_the_nearest(server):

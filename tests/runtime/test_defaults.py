@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from quintet.core.content import Image
 from quintet.core.errors import ModelNotFound
 from quintet.core.models import Model, ModelState, Source
 from quintet.core.requests import AnimationRequest, ImageRequest, Sampling, TextRequest, TokenizeRequest
@@ -115,4 +116,12 @@ async def test_a_model_that_was_never_pulled():
             await house.service.ensure_ready(far)
         ending = await house.ending(ImageRequest(model="echo", prompts=("red",)))
         assert "no model here is for image" in ending.message
+        house.service.can_run = lambda model: model is not far
+        ending = await house.ending(ask("hello", model="f"))
+        assert (ending.status, ending.code) == (404, "model_not_installed")
+        assert "can't run it" in ending.message
+        assert "quintet pull" not in ending.message
+        house.service.can_run = lambda model: False
+        see = replace(ask(""), prompt=("what is", Image(data=b"any")))
+        assert "runs none for vision" in (await house.ending(see)).message
         assert house.backend.worker_pid(far) is None

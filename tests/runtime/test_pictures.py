@@ -17,7 +17,7 @@ import pytest
 from quintet.core.content import Image, Message
 from quintet.core.errors import InvalidRequest, Overloaded, QuintetError
 from quintet.core.models import Model, ModelState
-from quintet.core.requests import Limits, Request, TextRequest, TokenizeRequest
+from quintet.core.requests import ImageRequest, Limits, Request, TextRequest, TokenizeRequest
 from quintet.media.decoder import Decoder
 from quintet.media.fetch import Fetcher, FetchPolicy
 from quintet.media.images import normalise
@@ -185,9 +185,27 @@ def test_a_picture_that_came_to_nothing_is_let_go_without_the_collector(leaves: 
                     assert isinstance(refusal, QuintetError)
                     refusal = refusal.with_traceback(None)  # as the server does
                 del work
-                await until(lambda: sys.getrefcount(data) <= before, 1, "still held")
+                await until(lambda: sys.getrefcount(data) <= before, 10, "still held")
             finally:
                 gc.enable()
 
     before = sys.getrefcount(data)
     asyncio.run(go())
+
+
+def test_a_mask_stays_a_mask() -> None:
+    """The picture that is changed, and where: one of three channels, one of one."""
+
+    async def work(room: PictureRoom) -> None:
+        mask = Image(data=jpeg(100, 50), field="mask", is_mask=True)
+        request = ImageRequest(model="m", prompts=("a",), source=Image(data=jpeg(100, 50)), mask=mask)
+        made = await resolve(room, request)
+        assert isinstance(made, ImageRequest)
+        modes = []
+        for picture in (made.source, made.mask):
+            assert size_of(picture) == (64, 32)
+            with PIL.Image.open(io.BytesIO(picture.data)) as opened:
+                modes.append((opened.mode, picture.is_mask, picture.field))
+        assert modes == [("RGB", False, ""), ("L", True, "mask")]
+
+    run(work)

@@ -218,12 +218,16 @@ def test_every_route_says_whom_it_lets_in(house: House) -> None:
 
     paths = ask("get", "/openapi.json", admin, 0).json["paths"]
     public = {("/", "get"), ("/health", "get"), ("/ping", "get"), ("/ready", "get"), ("/info", "get")}
+    lists = {"/models-llm", "/models-upscale", "/img2img/schedulers", "/img2img/refiners"}
+    for kind in ("models", "samplers", "loras"):
+        lists |= {f"/sd/{kind}", f"/{kind}", f"/{kind}-xl"}
+    public |= {(path, "get") for path in lists}
     only_admin = {("/metrics", "get"), ("/docs", "get"), ("/openapi.json", "get"), ("/admin/models", "get")}
     only_admin |= {("/admin/models/pull", "post"), ("/admin/models/{model}", "delete")}
     routes = [(template, method) for template, methods in paths.items() for method in methods]
     assert len(routes) > 18
     for number, (template, method) in enumerate(routes):
-        path = template.format(alias="phi3", model="echo", n=0)
+        path = template.format(alias="phi3", model="echo", n=0, name="guessed")
         found = [ask(method, path, key, number).status for key in (None, WRONG, user, admin)]
         good = 400 if method == "post" else 200  # the empty body is refused only after the key was accepted
         if (template, method) in public:
@@ -231,6 +235,10 @@ def test_every_route_says_whom_it_lets_in(house: House) -> None:
         elif (template, method) in only_admin:
             good = 404 if method == "delete" else good  # no model of that name was pulled
             assert found == [401, 401, 403, good], template
+        elif template == "/files/{name}":
+            assert found == [404] * 4, "who knows the name needs no key"
+        elif template in ("/generate-xl", "/generate-gif", "/img2img", "/upscale"):
+            assert found == [403, 403, good, good], "what their client knows wrong keys by"
         else:
             assert found == [401, 401, good, good], template
 

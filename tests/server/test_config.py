@@ -21,7 +21,8 @@ def test_defaults(tmp_path: Path) -> None:
     assert settings.local_allowed
     assert settings.preloaded == ("starter-chat",)
     assert settings.all_aliases == dict.fromkeys(("phi3", "tgi", "dummy"), "starter-chat") | {
-        "llava": "starter-vision"
+        "llava": "starter-vision",
+        "imagine": "starter-image",
     }
     auth = settings.auth
     assert (auth.ban_failures, auth.ban_seconds, auth.forget_seconds) == (5, 300, 1800)
@@ -38,6 +39,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         "phi3": "b",
         "mine": "c",
         "llava": "starter-vision",
+        "imagine": "starter-image",
         "tgi": "a",
         "dummy": "a",
     }

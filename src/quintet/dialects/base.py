@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from quintet.core.content import Image, Part
-from quintet.core.errors import QuintetError
-from quintet.core.events import Event, Outcome
+from quintet.core.errors import QuintetError, Unsupported
+from quintet.core.events import Event, Media, Outcome
 from quintet.core.requests import Request
 
 
@@ -31,6 +31,11 @@ class Form:
     files: Mapping[str, Sequence[Upload]] = field(default_factory=dict)
 
 
+def _keep_private(_: Media) -> str:
+    """What publishes nothing."""
+    raise Unsupported("This server gives no links to its files. Ask for the bytes.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
     """One request as it came from the wire, already decoded."""
@@ -45,9 +50,21 @@ class Incoming:
     """What to run where the wire names no model."""
     default_vision_model: str = ""
     """The same where the prompt holds pictures; empty = the default model."""
+    default_image_model: str = ""
+    """What draws where the wire names no model."""
+    default_animation_model: str = ""
+    """What draws moving pictures where the wire names no model."""
+    default_upscaler: str = ""
+    """What enlarges pictures where the wire names no model."""
     request_id: str = ""
     created: int = 0
     """Unix time at which the request arrived, for bodies that show it."""
+    accept: str = ""
+    """The Accept header, if the operation reads it."""
+    with_metadata: bool = True
+    """Whether pictures may say in their file how they were made; the caller or the server may not want it."""
+    publish: Callable[[Media], str] = field(default=_keep_private, compare=False)
+    """Keeps a finished file for a while and gives its absolute URL. Renderers alone call it."""
 
     def unnamed_model(self, parts: Iterable[Part] = ()) -> str:
         """What answers a prompt with these parts where the wire names no model."""
@@ -118,7 +135,14 @@ class Operation:
     """Larger bodies are a 413 before they are parsed (reliability 6.10)."""
     token_in_body: bool = False
     """Whether the caller's key may also stand in the body under `token`; the server takes it out before `parse`."""
+    max_bytes_before_auth: int = 64 * 1024
+    """Of a body that must be read to find the key in it."""
     accepts_form: bool = False
     """Whether the body may also come as multipart/form-data."""
     query: tuple[str, ...] = ()
     """Names of the parameters that it reads from the URL's query."""
+    claims: Callable[[Any], bool] | None = None
+    """On a path of several dialects: whether this body is meant for this one. The first that claims it gets it; what
+    nobody claims, and what is no JSON, goes to the one that has None here."""
+    reads_accept: bool = False
+    """Whether the Accept header has a say in what comes out."""

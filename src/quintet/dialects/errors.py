@@ -46,6 +46,8 @@ def error_reply(error: QuintetError, style: Style) -> Reply:
 
 def rename_fields(error: QuintetError, names: Mapping[str, str]) -> QuintetError:
     """The error with a dialect's own names for fields, where they differ from the house's."""
+    if error.code == "unknown_parameter":
+        return error  # it names what the caller sent
     renamed = copy.copy(error)
     renamed.param = names.get(error.param or "", error.param)
     for ours, theirs in names.items():

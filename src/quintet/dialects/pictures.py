@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import binascii
 import re
+from dataclasses import replace
 
 from quintet.core.content import Image
 from quintet.core.errors import InvalidRequest
+from quintet.media.rules import MAX_FILE_BYTES
 
 MAX_PICTURES = 8
-MAX_PICTURE_BYTES = 20 * 1024 * 1024
+MAX_PICTURE_BYTES = MAX_FILE_BYTES
 MAX_URL_CHARACTERS = 2048
 LINE_LENGTHS = (60, 64, 76)
 """Where encoders break lines: Ruby's, PEM's, and MIME's, which Android's and Python's `encodebytes` follow."""
@@ -20,15 +22,23 @@ _MEDIA_TYPE = re.compile(r"(?:image/[a-z0-9.+-]+|application/octet-stream)?")
 _LINK = re.compile(r"https?://[^\s\x00-\x1f]+", re.IGNORECASE)
 
 
-def parse_picture(text: str, field: str) -> Image:
+def parse_picture(text: str, field: str, *, is_mask: bool = False) -> Image:
     """A data URL or an http(s) link as a picture; `field` is where it stands, and is named in errors."""
     if text[:5].lower() == "data:":
-        return _parse_data_url(text, field)
+        return replace(_parse_data_url(text, field), is_mask=is_mask)
     if len(text) > MAX_URL_CHARACTERS:
         raise _refuse(field, f"must be a data URL or a link of at most {MAX_URL_CHARACTERS} characters.")
     if not _LINK.fullmatch(text):
         raise _refuse(field, "must be a data URL (data:image/png;base64,…) or an http(s) link.")
-    return Image(url=text, field=field)
+    return Image(url=text, field=field, is_mask=is_mask)
+
+
+def parse_uploaded(data: bytes, field: str, *, is_mask: bool = False) -> Image:
+    """The bytes of a file as a picture. A link in it is bytes like any others: nothing is fetched."""
+    if not 0 < len(data) <= MAX_PICTURE_BYTES:
+        limit = MAX_PICTURE_BYTES // (1024 * 1024)
+        raise _refuse(field, f"must be a picture of at most {limit} MiB, and not empty. Send another file.")
+    return Image(data=data, field=field, is_mask=is_mask)
 
 
 def parse_encoded(text: str, field: str) -> Image:

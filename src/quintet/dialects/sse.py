@@ -27,6 +27,11 @@ def data(value: object) -> bytes:
     return b"data: " + escape_breaks(encode_json(value)) + b"\n\n"
 
 
+def event(name: str, value: object) -> bytes:
+    """The same under a name."""
+    return b"event: " + name.encode("ascii") + b"\n" + data(value)
+
+
 def escape_breaks(encoded: bytes) -> bytes:
     """Encoded JSON with Unicode line separators escaped."""
     if encoded.isascii():

@@ -88,13 +88,14 @@ class Child:
         """Its process id."""
         return self._process.pid
 
-    async def normalise(self, data: bytes, max_side: int) -> bytes:
+    async def normalise(self, data: bytes, max_side: int, is_mask: bool = False) -> bytes:
         """The picture made anew. Raises Refused; Refused or Vanished, too, if the process is lost: end it then."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._patience):
                 try:
-                    await loop.sock_sendall(self._channel, protocol.REQUEST.pack(max_side, len(data)))
+                    head = protocol.REQUEST.pack(max_side, is_mask, len(data))
+                    await loop.sock_sendall(self._channel, head)
                     await loop.sock_sendall(self._channel, data)
                     await self._receive(len(protocol.ACCEPTED))
                 except (OSError, EOFError):

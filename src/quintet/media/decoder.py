@@ -31,11 +31,12 @@ _SMOOTHING = 0.2
 class _Job:
     """One picture on its way."""
 
-    __slots__ = ("data", "max_side", "outcome")
+    __slots__ = ("data", "is_mask", "max_side", "outcome")
 
-    def __init__(self, data: bytes, max_side: int) -> None:
+    def __init__(self, data: bytes, max_side: int, is_mask: bool) -> None:
         self.data = data
         self.max_side = max_side
+        self.is_mask = is_mask
         self.outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
@@ -80,18 +81,19 @@ class Decoder:
         """Process ids of the children that are up."""
         return [pid for seat in self._seats if (pid := seat.pid) is not None]
 
-    async def normalise(self, data: bytes, *, max_side: int, field: str) -> bytes:
+    async def normalise(self, data: bytes, *, max_side: int, field: str, is_mask: bool = False) -> bytes:
         """The picture in a file as an RGB PNG of at most `max_side` pixels, and nothing else that was in the file.
 
-        `field` says where it stood in the caller's body. Raises InvalidRequest, or Overloaded at once. The pictures
-        of one request are best given one after the other, each original dropped as soon as its answer is there.
+        A mask has one channel. `field` says where it stood in the caller's body. Raises InvalidRequest, or Overloaded
+        at once. The pictures of one request are best given one after the other, each original dropped as soon as its
+        answer is there.
         """
         if len(data) > MAX_FILE_BYTES:
             raise refusal(Rule.FILE_TOO_LARGE, field)
         if sniff(data) is None:
             raise refusal(Rule.UNSUPPORTED, field)
         self._check_room(len(data))
-        job, number, size = _Job(data, max_side), next(self._numbers), len(data)
+        job, number, size = _Job(data, max_side, is_mask), next(self._numbers), len(data)
         self.held += 1
         self.held_bytes += size
         self._waiting[number] = job
@@ -164,7 +166,7 @@ class Decoder:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            picture = await seat.normalise(job.data, job.max_side)
+            picture = await seat.normalise(job.data, job.max_side, job.is_mask)
         except (Refused, QuintetError) as error:
             job.fail(error)
         except Exception:
@@ -189,14 +191,14 @@ class _Seat:
         """Process id of the child that sits here, if any does."""
         return None if self._child is None or self._child.has_ended else self._child.pid
 
-    async def normalise(self, data: bytes, max_side: int) -> bytes:
+    async def normalise(self, data: bytes, max_side: int, is_mask: bool) -> bytes:
         """Have a child decode a picture; raises Refused, or EngineFailed if no child can be started."""
         try:
-            return await (await self._sitting()).normalise(data, max_side)
+            return await (await self._sitting()).normalise(data, max_side, is_mask)
         except Vanished:  # killed between two pictures, by whomever
             await self.end()
         try:
-            return await (await self._sitting()).normalise(data, max_side)
+            return await (await self._sitting()).normalise(data, max_side, is_mask)
         except Vanished:
             await self.end()
             raise Refused(Rule.CRASHED) from None

@@ -8,8 +8,8 @@ READY = b"\x01"
 """The first byte from a process: it has loaded all it needs and limited itself."""
 ACCEPTED = b"\x02"
 """Sent once the whole file is there: from now on it is to blame for what happens to the process."""
-REQUEST = struct.Struct(">HI")
-"""The wanted longest side in pixels, and the length of the file that follows."""
+REQUEST = struct.Struct(">H?I")
+"""The wanted longest side in pixels, whether it is a mask, and the length of the file that follows."""
 REPLY = struct.Struct(">BI")
 """0 or the rule that was broken, and the length of the picture that follows."""
 TAKEN = 0

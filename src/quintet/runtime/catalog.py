@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from quintet.runtime.catalog_file import hint, read_file
 
 ECHO_FILE = "echo.toml"
 LONGEST_NAME = 96
+OTHER_MODELS: Mapping[str, tuple[str, ...]] = {"image": ("base", "refiner")}
+"""Options that may name another model, by engine; the engine is told the folder of its weights instead."""
 _NEAR = 0.6
 """How alike a name must be to be offered instead of a wrong one; 1 = the same."""
 _COMPANY = 0.45
@@ -143,7 +145,19 @@ def make_catalog(models: Iterable[Model], aliases: Mapping[str, str] | None = No
         for alias in model.aliases
         if alias not in by_name
     }
-    return Catalog(by_name, others | known)
+    catalog = Catalog(by_name, others | known)
+    return replace(catalog, by_name={model.name: _with_folders(catalog, model) for model in catalog.models})
+
+
+def _with_folders(catalog: Catalog, model: Model) -> Model:
+    """The model with folders in the place of installed models' names in its options."""
+    folders = {}
+    for option in OTHER_MODELS.get(model.engine, ()):
+        name = str(model.options.get(option, ""))
+        other = catalog.by_name.get(catalog.aliases.get(name, name))
+        if other is not None and other.path:
+            folders[option] = other.path
+    return replace(model, options={**model.options, **folders}) if folders else model
 
 
 def _refuse_ambiguous(found: Mapping[str, Model]) -> None:

@@ -33,6 +33,24 @@ OPTIONS: Mapping[str, Collection[str]] = {
         "threads",
     ),
     "embed": ("device", "max_batch_tokens", "pooling", "precision", "threads"),
+    "image": (
+        "base",
+        "cache",
+        "denoiser",
+        "denoiser_precision",
+        "device",
+        "enlarge",
+        "enlarge_strength",
+        "guidance_max",
+        "guidance_rescale",
+        "max_side",
+        "native_side",
+        "precision",
+        "refine",
+        "refiner",
+        "refiner_strength",
+        "threads",
+    ),
 }
 """What may stand under `options`, by engine; the others check theirs when they load."""
 _KEYS = tuple(field.name for field in fields(Model) if field.name != "name")

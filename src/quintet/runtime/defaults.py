@@ -72,6 +72,8 @@ def with_defaults(model: Model, request: Request) -> Request:
         return replace(request, sampling=_complete(model, request.sampling))
     if isinstance(request, ImageRequest | AnimationRequest):
         known = {field.name for field in fields(request)}
+        if isinstance(request, ImageRequest) and request.source is not None:
+            known -= {"width", "height"}  # a picture that is changed keeps its size
         missing = {name for name in model.defaults if name in known and getattr(request, name) is None}
         return replace(request, **_values(model, missing)) if missing else request
     return request

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
+from quintet.core.budget import Budget, Loan
 from quintet.core.content import Image
 from quintet.core.errors import Overloaded, QuintetError
 from quintet.core.models import Model
@@ -22,11 +24,14 @@ class PictureRoom:
     """The gateway's hands on pictures; one per gateway, on one event loop."""
 
     def __init__(self, decoder: Decoder, fetcher: Fetcher, *, max_held_bytes: int = MAX_HELD_BYTES) -> None:
-        self.held_bytes = 0
-        """Pictures of all requests together, as they came and as they were made."""
         self._decoder = decoder
         self._fetcher = fetcher
-        self.max_held_bytes = max_held_bytes
+        self._budget = Budget(max_held_bytes, _too_many)
+
+    @property
+    def held_bytes(self) -> int:
+        """Pictures of all requests together, as they came and as they were made."""
+        return self._budget.held_bytes
 
     @asynccontextmanager
     async def resolved(self, model: Model, request: Request) -> AsyncIterator[Request]:
@@ -38,8 +43,7 @@ class PictureRoom:
         if not pictures:
             yield request
             return
-        loan = _Loan(self)
-        try:
+        with self._budget.loan() as loan:
             originals = sum(len(picture.data) for picture in pictures)
             loan.take(originals)
             made = await self._make_all(pictures, model, request.owner, loan)
@@ -48,17 +52,13 @@ class PictureRoom:
             request = with_pictures(request, made)
             del made
             yield request
-        finally:
-            loan.give_back(loan.held_bytes)
 
     async def close(self) -> None:
         """End the decoding processes; no link is fetched any more."""
         await self._fetcher.close()
         await self._decoder.close()
 
-    async def _make_all(
-        self, pictures: Sequence[Image], model: Model, owner: str, loan: _Loan
-    ) -> list[Image]:
+    async def _make_all(self, pictures: Sequence[Image], model: Model, owner: str, loan: Loan) -> list[Image]:
         """All pictures, or a failure that keeps none of them in memory."""
         try:
             return await self._make_together(pictures, model, owner, loan)
@@ -70,7 +70,7 @@ class PictureRoom:
             raise cancelled.with_traceback(None) from None
 
     async def _make_together(
-        self, pictures: Sequence[Image], model: Model, owner: str, loan: _Loan
+        self, pictures: Sequence[Image], model: Model, owner: str, loan: Loan
     ) -> list[Image]:
         """Links side by side, as they mostly wait; what came as bytes one after the other."""
         async with asyncio.TaskGroup() as group:
@@ -80,48 +80,32 @@ class PictureRoom:
                 if picture.url
             }
             made = {
-                index: await self._make(picture.data, picture.field, model, loan)
+                index: await self._make(picture, picture.data, model, loan)
                 for index, picture in enumerate(pictures)
                 if not picture.url
             }
         made |= {index: task.result() for index, task in linked.items()}
         return [made[index] for index in range(len(pictures))]
 
-    async def _fetch(self, picture: Image, model: Model, owner: str, loan: _Loan) -> Image:
+    async def _fetch(self, picture: Image, model: Model, owner: str, loan: Loan) -> Image:
         data = await self._fetcher.fetch(
             picture.url, field=_place(picture.field), wanted=_is_picture, owner=owner
         )
         loan.take(len(data))
-        made = await self._make(data, picture.field, model, loan)
+        made = await self._make(picture, data, model, loan)
         loan.give_back(len(data))
         return made
 
-    async def _make(self, data: bytes, field: str, model: Model, loan: _Loan) -> Image:
-        made = await self._decoder.normalise(data, max_side=model.max_image_side, field=_place(field))
+    async def _make(self, picture: Image, data: bytes, model: Model, loan: Loan) -> Image:
+        made = await self._decoder.normalise(
+            data, max_side=model.max_image_side, field=_place(picture.field), is_mask=picture.is_mask
+        )
         loan.take(len(made))
-        return Image(data=made, field=field)
+        return replace(picture, data=made, url="")
 
 
-class _Loan:
-    """What one request holds of the bytes that all may hold together."""
-
-    def __init__(self, room: PictureRoom) -> None:
-        self._room = room
-        self.held_bytes = 0
-
-    def take(self, size: int) -> None:
-        """Hold so many bytes more; raises Overloaded."""
-        if self._room.held_bytes + size > self._room.max_held_bytes:
-            raise Overloaded(
-                "Too many large pictures are being worked on. Try again in a moment.", retry_after=2
-            )
-        self._room.held_bytes += size
-        self.held_bytes += size
-
-    def give_back(self, size: int) -> None:
-        """Hold so many bytes less."""
-        self._room.held_bytes -= size
-        self.held_bytes -= size
+def _too_many() -> QuintetError:
+    return Overloaded("Too many large pictures are being worked on. Try again in a moment.", retry_after=2)
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:

@@ -6,7 +6,7 @@ This is what the server calls. Everything below a yield here is one async genera
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -24,6 +24,7 @@ from quintet.core.models import Model, ModelState, ModelStatus, Task
 from quintet.core.ports import Backend
 from quintet.core.requests import TASKS, AnimationRequest, ImageRequest, Request, TextRequest
 from quintet.runtime.admission import Admission
+from quintet.runtime.allowance import check_pixel_steps
 from quintet.runtime.catalog import Catalog
 from quintet.runtime.defaults import with_defaults
 from quintet.runtime.merge import merge
@@ -61,15 +62,21 @@ class Service:
         meter: Meter,
         pictures: PictureRoom,
         deadlines: Deadlines | None = None,
+        *,
+        pixel_steps: Mapping[str, int] | None = None,
     ) -> None:
         self.catalog = catalog
         self.backend = backend
         self.admission = admission
         self.is_downloading: Callable[[str], bool] = lambda name: False
         """Whether the model of this name is being pulled; the server sets it."""
+        self.can_run: Callable[[Model], bool] = _anything
+        """Whether there is an engine for a model that could be pulled; the server sets it."""
         self._meter = meter
         self._pictures = pictures
         self._deadlines = deadlines or Deadlines()
+        self.pixel_steps = pixel_steps or {}
+        """Most that one request for pictures may take, by tier."""
 
     def resolve(self, name: str) -> Model:
         """The model with this name or alias; raises ModelNotFound."""
@@ -88,7 +95,7 @@ class Service:
 
     async def ensure_ready(self, model: Model) -> None:
         """Load the model if it isn't; raises ModelNotFound if it is not installed, NotReady or LoadFailed."""
-        check_installed(model)
+        check_installed(model, self.can_run)
         if self.backend.status(model).state is ModelState.READY:
             return
         try:
@@ -105,12 +112,13 @@ class Service:
         with self._meter.open(principal, request_id=request_id, dialect=dialect, kind=kind) as entry:
             model, request = self._resolve_adapter(request)
             entry.model = model.name
-            check_capability(self.catalog, model, request)
-            check_installed(model)
+            check_capability(self.catalog, model, request, self.can_run)
+            check_installed(model, self.can_run)
             request = replace(with_defaults(model, request), model=model.name, owner=principal.owner)
             with self.admission.admit(model) as ticket:
                 # Before the model is loaded, which may take minutes: pictures that wait for it are counted, too.
                 async with self._pictures.resolved(model, request) as request:
+                    check_pixel_steps(self.pixel_steps, principal, request)
                     await self.ensure_ready(model)
                     async with aclosing(self._within_deadlines(model, request)) as events:
                         entry.started()
@@ -185,26 +193,37 @@ class Service:
                 begun = True
 
 
-def check_installed(model: Model) -> None:
-    """Raise ModelNotFound, saying how to get it, if the model's weights were never pulled."""
-    if not model.is_installed:
-        raise ModelNotFound(
-            f"The model {model.name} is known but not installed. Run: quintet pull {model.name}",
-            param="model",
-            code="model_not_installed",
+def _anything(model: Model) -> bool:
+    return True
+
+
+def check_installed(model: Model, can_run: Callable[[Model], bool] = _anything) -> None:
+    """Raise ModelNotFound, saying how to get it if it can be run, if the model's weights were never pulled."""
+    if model.is_installed:
+        return
+    if can_run(model):
+        message = f"The model {model.name} is known but not installed. Run: quintet pull {model.name}"
+    else:
+        message = (
+            f"The model {model.name} is known, but this version of Quintet can't run it. "
+            "Choose another; GET /v1/models lists those that are installed."
         )
+    raise ModelNotFound(message, param="model", code="model_not_installed")
 
 
-def check_capability(catalog: Catalog, model: Model, request: Request) -> None:
+def check_capability(
+    catalog: Catalog, model: Model, request: Request, can_run: Callable[[Model], bool] = _anything
+) -> None:
     """Raise Unsupported, naming a model that can, if this one can't do what is asked."""
     tasks = TASKS[type(request)]
     if model.task not in tasks:
         raise Unsupported(
-            f"This model is for {model.task}, not for {tasks[0]}; {_advice(catalog, tasks)}", param="model"
+            f"This model is for {model.task}, not for {tasks[0]}; {advise(catalog, tasks, can_run)}",
+            param="model",
         )
     if isinstance(request, TextRequest) and not model.can_see and request.pictures:
         raise Unsupported(
-            f"This model reads text only; leave the pictures out, or {_advice(catalog, ('vision',))}",
+            f"This model reads text only; leave the pictures out, or {advise(catalog, ('vision',), can_run)}",
             param="model",
         )
     if isinstance(request, ImageRequest | AnimationRequest) and any(
@@ -216,10 +235,14 @@ def check_capability(catalog: Catalog, model: Model, request: Request) -> None:
         )
 
 
-def _advice(catalog: Catalog, tasks: Sequence[Task]) -> str:
-    able = catalog.for_tasks(tasks)
-    if not able:
+def advise(catalog: Catalog, tasks: Sequence[Task], can_run: Callable[[Model], bool] = _anything) -> str:
+    """Which model to use for one of these tasks, or how to get one."""
+    known = catalog.for_tasks(tasks)
+    if not known:
         return f"no model here is for {tasks[0]}, add one to the catalog."
+    able = [model for model in known if model.is_installed or can_run(model)]
+    if not able:
+        return f"this version of Quintet runs none for {tasks[0]}."
     if not able[0].is_installed:
         return f"none for {tasks[0]} is installed, get one with: quintet pull {able[0].name}"
     return f"use {able[0].name} instead."

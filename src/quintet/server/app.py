@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from quintet import __version__
 from quintet.config import ConfigError, Settings
 from quintet.core.models import Model
-from quintet.dialects import krutrim, manager, openai, tgi
+from quintet.dialects import imagine, krutrim, manager, openai, tgi, visioncraft
 from quintet.dialects.base import Operation, Reply
 from quintet.log import Logger
 from quintet.media.decoder import Decoder
@@ -29,22 +29,25 @@ from quintet.server.addresses import AddressBook, parse_address
 from quintet.server.admin import Admin, PullBody
 from quintet.server.auth import Gatekeeper, accepted_hosts
 from quintet.server.bans import Bans
-from quintet.server.body import Budget, Pace
+from quintet.server.body import Pace, body_budget
 from quintet.server.drain import Drain
 from quintet.server.endpoint import House
 from quintet.server.exchange import Exchange
+from quintet.server.files import ROUTE as FILES_ROUTE
+from quintet.server.files import Files
 from quintet.server.front import Front
 from quintet.server.health import Health
 from quintet.server.inspection import Inspector
 from quintet.server.journal import Journal
 from quintet.server.metrics import Metrics
 from quintet.server.openapi import describe, render_page
+from quintet.server.painters import Painters
 from quintet.server.pulls import Pulls
 from quintet.server.routes import (
     GuardedRoute,
     admin_route,
     in_order,
-    operation_route,
+    operation_routes,
     refuse_path,
     view_route,
 )
@@ -52,23 +55,31 @@ from quintet.server.shelf import Shelf
 from quintet.server.stream import Waits
 from quintet.store.keycache import KeyCache
 from quintet.store.keys import KeyStore
+from quintet.weights.preflight import can_run
 
 DIALECTS: Mapping[str, tuple[Operation, ...]] = {
     "openai": openai.OPERATIONS,
     "tgi": tgi.OPERATIONS,
     "krutrim": krutrim.OPERATIONS,
     "manager": manager.OPERATIONS,
+    "visioncraft": visioncraft.OPERATIONS,
+    "imagine": imagine.OPERATIONS,
 }
-"""Every dialect the server speaks."""
+"""Every dialect the server speaks; of those that share a path, the earlier one is asked first whose a body is."""
 ENGINES: Mapping[str, str] = {
     "text": "quintet.engines.text.engine:open_engine",
     "embed": "quintet.engines.embed.engine:open_engine",
+    "image": "quintet.engines.image.engine:open_engine",
     "echo": "quintet.engines.echo:open_engine",
     "upstream": "quintet.engines.upstream:open_engine",
 }
 """Which function opens an engine, in the worker's process."""
 MODELS_FOLDER = "models"
 """Under $QUINTET_HOME: catalog files (*.toml) of the models that were added to this machine."""
+FILES_FOLDER = "files"
+"""Under $QUINTET_HOME: finished pictures that callers get by a link; gone with the server."""
+DENOISERS_FOLDER = "cache/denoisers"
+"""Under $QUINTET_HOME: what was converted to draw faster; all of it can be made again."""
 ADAPTERS_FOLDER = "adapters"
 """Under $QUINTET_HOME: MODEL/ADAPTER/ directories of text LoRA, as PEFT saves them."""
 PAGE_HEADERS = (
@@ -90,6 +101,7 @@ class Gateway:
     journal: Journal
     keys: KeyCache
     pulls: Pulls
+    files: Files
     logger: Logger
 
     def sockets_per_address(self, address: str) -> int:
@@ -149,6 +161,9 @@ def _adjust(model: Model, settings: Settings) -> Model:
     adapters = settings.home / ADAPTERS_FOLDER / model.name
     if model.engine == "text" and adapters.is_dir():
         model = replace(model, options={"adapters": str(adapters), **model.options})
+    if model.engine == "image":
+        cache = str(settings.home / DENOISERS_FOLDER)
+        model = replace(model, options={"cache": cache, **model.options})
     if model.engine == "echo" and settings.echo.faults:
         model = replace(model, options={**model.options, "faults": True})
     return model
@@ -172,12 +187,18 @@ def build(settings: Settings, store: KeyStore, logger: Logger) -> Gateway:
     )
     _watch(metrics, service, drain, bans, logger)
     pulls = Pulls(settings.home)
-    service.is_downloading = pulls.is_running
+    service.is_downloading, service.can_run = pulls.is_running, can_run
 
     def refresh() -> None:
         shelf.refresh(service, metrics)
 
-    house = _make_house(settings, service, gate, drain)
+    files = Files(
+        settings.home / FILES_FOLDER,
+        keep_seconds=settings.files.keep_seconds,
+        max_bytes=settings.files.max_bytes,
+        base_url=settings.files.base_url,
+    )
+    house = _make_house(settings, service, gate, drain, files, addresses)
     app = _make_app(house, metrics, Admin(house, shelf, pulls, refresh))
     app.add_middleware(
         Front, gate=gate, drain=drain, journal=journal, routes=lambda: app.router.routes, refresh=refresh
@@ -192,6 +213,7 @@ def build(settings: Settings, store: KeyStore, logger: Logger) -> Gateway:
         journal=journal,
         keys=keys,
         pulls=pulls,
+        files=files,
         logger=logger,
     )
 
@@ -210,7 +232,15 @@ def _make_service(settings: Settings, catalog: Catalog, meter: Meter) -> Service
         prepare_seconds=min(usual.prepare_seconds, first * 2 / 3),
     )
     backend = LocalBackend(patience=patience, factories=ENGINES, check=Inspector(settings.home).check)
-    return Service(catalog, backend, Admission(), meter, _make_picture_room(settings), deadlines)
+    return Service(
+        catalog,
+        backend,
+        Admission(),
+        meter,
+        _make_picture_room(settings),
+        deadlines,
+        pixel_steps=settings.limits.pixel_steps,
+    )
 
 
 def _make_picture_room(settings: Settings) -> PictureRoom:
@@ -243,7 +273,14 @@ def _make_bans(settings: Settings) -> Bans:
     )
 
 
-def _make_house(settings: Settings, service: Service, gate: Gatekeeper, drain: Drain) -> House:
+def _make_house(
+    settings: Settings,
+    service: Service,
+    gate: Gatekeeper,
+    drain: Drain,
+    files: Files,
+    addresses: AddressBook,
+) -> House:
     deadlines = settings.deadlines
     pace = Pace(
         total_seconds=deadlines.body_seconds,
@@ -261,9 +298,15 @@ def _make_house(settings: Settings, service: Service, gate: Gatekeeper, drain: D
         drain=drain,
         default_model=settings.default_model,
         default_vision_model=settings.default_vision_model,
+        default_image_model=settings.default_image_model,
+        default_animation_model=settings.default_animation_model,
+        default_upscaler=settings.default_upscaler,
+        files=files,
+        addresses=addresses,
+        with_metadata=settings.images.metadata,
         pace=pace,
         waits=waits,
-        budget=Budget(settings.limits.body_bytes_in_memory),
+        budget=body_budget(settings.limits.body_bytes_in_memory),
     )
 
 
@@ -290,6 +333,7 @@ def _make_app(house: House, metrics: Metrics, admin: Admin) -> FastAPI:
         return Reply(body=page, content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
 
     views = [
+        *_drawing_views(Painters(house.service, house.default_image_model), gate),
         view_route("/", health.health, "public", gate),
         view_route("/health", health.health, "public", gate),
         view_route("/ping", health.health, "public", gate),
@@ -297,15 +341,12 @@ def _make_app(house: House, metrics: Metrics, admin: Admin) -> FastAPI:
         view_route("/info", health.info, "public", gate),
         view_route("/v1/models", health.models, "key", gate),
         view_route("/v1/models/{model:path}", health.model, "key", gate),
+        view_route(FILES_ROUTE, house.files.show, "public", gate),
         view_route("/metrics", show_metrics, "admin", gate),
         view_route("/openapi.json", show_openapi, "admin", gate),
         view_route("/docs", show_docs, "admin", gate),
     ]
-    operations = [
-        operation_route(operation, dialect, house)
-        for dialect, found in DIALECTS.items()
-        for operation in found
-    ]
+    operations = operation_routes(DIALECTS, house)
     managing = [
         admin_route("GET", "/admin/models", admin.list, house),
         admin_route("POST", "/admin/models/pull", admin.pull, house, PullBody),
@@ -323,6 +364,23 @@ def _make_app(house: House, metrics: Metrics, admin: Admin) -> FastAPI:
 
     app.openapi = openapi_document  # type: ignore[method-assign]
     return app
+
+
+def _drawing_views(painters: Painters, gate: Gatekeeper) -> list[GuardedRoute]:
+    """VisionCraft's lists, open to everybody as the original's are, and the pages under /imagine."""
+    lists = {
+        painters.models: ("/sd/models", "/models", "/models-xl"),
+        painters.text_models: ("/models-llm",),
+        painters.upscalers: ("/models-upscale",),
+        painters.samplers: ("/sd/samplers", "/samplers", "/samplers-xl", "/img2img/schedulers"),
+        painters.loras: ("/sd/loras", "/loras", "/loras-xl"),
+        painters.refiners: ("/img2img/refiners",),
+    }
+    return [
+        *(view_route(path, view, "public", gate) for view, paths in lists.items() for path in paths),
+        view_route("/imagine/health", painters.imagine_health, "key", gate),
+        view_route("/imagine/info", painters.imagine_info, "key", gate),
+    ]
 
 
 def _watch(metrics: Metrics, service: Service, drain: Drain, bans: Bans, logger: Logger) -> None:

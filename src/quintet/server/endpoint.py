@@ -10,26 +10,30 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from quintet.core.errors import EngineFailed, PayloadTooLarge, QuintetError
+from quintet.core.budget import Budget, Loan
+from quintet.core.errors import EngineFailed, ModelNotFound, PayloadTooLarge, QuintetError
 from quintet.core.events import Outcome
 from quintet.core.identity import Principal
-from quintet.core.requests import Request
+from quintet.core.requests import TASKS, Request
 from quintet.dialects.base import Call, Incoming, Operation
 from quintet.dialects.strict_json import parse_json
-from quintet.runtime.service import Service
+from quintet.runtime.service import Service, advise
+from quintet.server.addresses import AddressBook
 from quintet.server.asgi import Receive, Scope, Send, send_reply
 from quintet.server.auth import Gatekeeper
-from quintet.server.body import Budget, Loan, Pace, check_json_headers, read_body
+from quintet.server.body import Pace, body_budget, check_json_headers, read_body, too_large
 from quintet.server.drain import Drain
 from quintet.server.exchange import KEY, ClientGone, Exchange
+from quintet.server.files import Files
 from quintet.server.forms import form_boundary, parse_form
 from quintet.server.inbox import Inbox
 from quintet.server.stream import StreamAnswer, Waits
@@ -40,8 +44,12 @@ Parsed = TypeVar("Parsed")
 
 CURRENT: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("exchange", default=None)
 """The exchange that the running code works for, so that the meter's record finds its log line."""
-MAX_BYTES_BEFORE_AUTH = 64 * 1024
-"""Of a body that must be read to find the credential in it."""
+STRANGERS_BYTES = 32 * 1024 * 1024
+"""Of all large bodies together that are being read to find the key in them: who has none can't use up what the
+bodies of others need."""
+TOKEN = re.compile(rb'"token"\s*:\s*"([!#-\[\]-~]{1,256})"')
+METADATA_HEADER = b"x-quintet-metadata"
+OFF = frozenset({b"off", b"false", b"no", b"0"})
 ALONE_BYTES = 64 * 1024
 """Larger bodies are parsed off the event loop, and one at a time: each takes its size in memory again, and threads
 that parse side by side would only keep the interpreter from the event loop."""
@@ -68,6 +76,15 @@ class House:
     pace: Pace
     waits: Waits
     budget: Budget
+    files: Files
+    addresses: AddressBook
+    default_image_model: str = ""
+    default_animation_model: str = ""
+    default_upscaler: str = ""
+    with_metadata: bool = True
+    """Whether pictures say in their file how they were made, unless a caller wants it left out."""
+    strangers: Budget = field(default_factory=lambda: body_budget(STRANGERS_BYTES))
+    """For large bodies of which nobody knows yet whose they are."""
     parsing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Held while a body of more than ALONE_BYTES is parsed."""
 
@@ -76,15 +93,41 @@ class House:
         """The default model for pictures; empty while the catalog has none of its name."""
         return self.default_vision_model if self.default_vision_model in self.service.catalog else ""
 
+    def check_defaults(self, requests: Iterable[Request]) -> None:
+        """Raise ModelNotFound, saying what to get, where a setting names a model that the catalog doesn't have."""
+        settings = {
+            self.default_image_model: "default_image_model",
+            self.default_animation_model: "default_animation_model",
+            self.default_upscaler: "default_upscaler",
+        }
+        for request in requests:
+            setting = settings.get(request.model)
+            if setting and request.model not in self.service.catalog:
+                advice = advise(self.service.catalog, TASKS[type(request)], self.service.can_run)
+                raise ModelNotFound(
+                    f"There is no model {request.model} here, which {setting} names; {advice}", param="model"
+                )
+
 
 class OperationEndpoint:
-    """The ASGI application of one operation."""
+    """The ASGI application of one operation, and of those that other dialects have on the same path."""
 
-    def __init__(self, operation: Operation, dialect: str, house: House) -> None:
-        """`dialect` is its name in logs and metrics."""
+    def __init__(
+        self,
+        operation: Operation,
+        dialect: str,
+        house: House,
+        claimants: Mapping[str, Operation] | None = None,
+    ) -> None:
+        """`dialect` is its name in logs and metrics; `claimants`, by their dialects, are asked first, in order."""
         self.operation = operation
         self.dialect = dialect
+        self.operations: Mapping[str, Operation] = {**(claimants or {}), dialect: operation}
         self._house = house
+        self._takes_tokens = any(each.token_in_body for each in self.operations.values())
+        self._max_body_bytes = max(each.max_body_bytes for each in self.operations.values())
+        most = min(each.max_bytes_before_auth for each in self.operations.values())
+        self._max_bytes_before_auth = min(most, self._max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; errors become this dialect's words."""
@@ -97,7 +140,7 @@ class OperationEndpoint:
                 raise ending
         except QuintetError as error:
             exchange.fail(error)
-            await send_reply(send, self.operation.refuse(error))
+            await send_reply(send, self.operations[exchange.dialect].refuse(error))
         finally:
             ending = None  # it would refer to this frame, and this frame to it
 
@@ -108,56 +151,83 @@ class OperationEndpoint:
 
     async def _accept_on(self, loan: Loan, exchange: Exchange, receive: Receive) -> Accepted:
         gate = self._house.gate
-        if self.operation.token_in_body and not gate.has_credential(exchange):
+        if self._takes_tokens and not gate.has_credential(exchange):
             gate.check_ban(exchange)
-            body, size = await self._read(exchange, receive, self._max_bytes_unknown(exchange), loan)
-            token = body.pop("token", None) if isinstance(body, dict) else None
-            principal = await gate.authenticate(exchange, "key", token)
+            body, size = await self._read_unknown(exchange, receive, loan)
+            operation = self._claim(exchange, body, size)
+            principal = await gate.authenticate(exchange, "key", _take_token(operation, body))
         else:
             principal = await gate.authenticate(exchange, "key")
-            body, size = await self._read(exchange, receive, self.operation.max_body_bytes, loan)
-            if self.operation.token_in_body and isinstance(body, dict):
-                body.pop("token", None)
+            body, size = await self._read(exchange, receive, self._max_body_bytes, loan)
+            operation = self._claim(exchange, body, size)
+            _take_token(operation, body)
         self._house.drain.check()
         incoming = Incoming(
             body=body,
             path=exchange.scope.get("path_params", {}),
-            query=self._query(exchange),
+            query=_read_query(operation, exchange),
             default_model=self._house.default_model,
             default_vision_model=self._house.seeing_model,
+            default_image_model=self._house.default_image_model,
+            default_animation_model=self._house.default_animation_model,
+            default_upscaler=self._house.default_upscaler,
             request_id=exchange.request_id,
             created=int(time.time()),
+            accept=_accepted_types(operation, exchange),
+            with_metadata=self._house.with_metadata and not _leaves_metadata_out(exchange),
+            publish=self._house.files.publisher(exchange, self._house.addresses),
         )
-        call = await self._parse(size, partial(self.operation.parse, incoming))
+        call = await self._parse(size, partial(operation.parse, incoming))
+        self._house.check_defaults(call.requests)
         return Accepted(exchange=exchange, principal=principal, call=call)
 
-    def _query(self, exchange: Exchange) -> dict[str, str]:
-        """The parameters that the operation reads; where one stands twice, the first counts."""
-        if not self.operation.query:
-            return {}
-        pairs = parse_qsl(exchange.scope["query_string"].decode("latin-1"))
-        return {name: value for name, value in reversed(pairs) if name in self.operation.query}
+    def _claim(self, exchange: Exchange, body: Any, size: int) -> Operation:
+        """The operation that this body is meant for; raises PayloadTooLarge where it takes less than others do."""
+        operation = self.operation
+        for dialect, each in self.operations.items():
+            if each.claims is not None and each.claims(body):
+                exchange.dialect, operation = dialect, each
+                break
+        if size > operation.max_body_bytes:
+            raise too_large(operation.max_body_bytes)
+        return operation
 
-    def _max_bytes_unknown(self, exchange: Exchange) -> int:
-        """The cap for somebody who may still turn out to be nobody."""
-        if self._house.gate.needs_credential(exchange):
-            return min(MAX_BYTES_BEFORE_AUTH, self.operation.max_body_bytes)
-        return self.operation.max_body_bytes
+    async def _read_unknown(self, exchange: Exchange, receive: Receive, loan: Loan) -> tuple[Any, int]:
+        """The body of somebody who may still turn out to be nobody, and its size in bytes."""
+        gate, most = self._house.gate, self._max_bytes_before_auth
+        if not gate.needs_credential(exchange):
+            return await self._read(exchange, receive, self._max_body_bytes, loan)
+        if most <= ALONE_BYTES:
+            return await self._read(exchange, receive, most, loan)
+        decode = self._decoder(exchange)
+        with self._house.strangers.loan() as strangers_loan:
+            box = [await self._receive(exchange, receive, most, strangers_loan)]
+            # Nothing so large is parsed for nobody. That it was found at its place is checked once it is parsed.
+            found = TOKEN.search(box[0])
+            await gate.authenticate(exchange, "key", found and found[1].decode("ascii"))
+            loan.take(len(box[0]))
+        return await self._parse_box(box, decode)
 
     async def _read(
         self, exchange: Exchange, receive: Receive, max_bytes: int, loan: Loan
     ) -> tuple[Any, int]:
         """The decoded body and its size in bytes."""
         decode = self._decoder(exchange)
+        return await self._parse_box([await self._receive(exchange, receive, max_bytes, loan)], decode)
+
+    async def _receive(self, exchange: Exchange, receive: Receive, max_bytes: int, loan: Loan) -> bytes:
         pace = self._house.pace
         try:
-            box = [await read_body(exchange, receive, max_bytes=max_bytes, pace=pace, loan=loan)]
+            return await read_body(exchange, receive, max_bytes=max_bytes, pace=pace, loan=loan)
         except PayloadTooLarge:
-            if max_bytes < self.operation.max_body_bytes:
+            if max_bytes < self._max_body_bytes:
                 raise PayloadTooLarge(
-                    "Without an Authorization header the body may have 64 KiB at most. Send the key in the header."
+                    f"Without an Authorization header the body may have {max_bytes // 1024} KiB at most. Send the key "
+                    "in the header."
                 ) from None
             raise
+
+    async def _parse_box(self, box: list[bytes], decode: Callable[[bytes], object]) -> tuple[Any, int]:
         size = len(box[0])
         # Out of the box, so that the bytes needn't stay until the last value is made of them.
         return await self._parse(size, lambda: decode(box.pop())), size
@@ -211,7 +281,7 @@ class OperationEndpoint:
         """Task: iterate the events of the call into the inbox, or fold them for a whole answer."""
         request_id = accepted.exchange.request_id
         run = self._house.service.run_all(
-            accepted.principal, requests, request_id=request_id, dialect=self.dialect
+            accepted.principal, requests, request_id=request_id, dialect=accepted.exchange.dialect
         )
         error: BaseException | None = None
         try:
@@ -230,6 +300,30 @@ class OperationEndpoint:
         inbox.end(error)
 
 
+def _take_token(operation: Operation, body: Any) -> object:
+    """What stood under `token`, which is taken out, if the operation's dialect has the caller's key there."""
+    return body.pop("token", None) if operation.token_in_body and isinstance(body, dict) else None
+
+
+def _read_query(operation: Operation, exchange: Exchange) -> dict[str, str]:
+    """The parameters that the operation reads; where one stands twice, the first counts."""
+    if not operation.query:
+        return {}
+    pairs = parse_qsl(exchange.scope["query_string"].decode("latin-1"))
+    return {name: value for name, value in reversed(pairs) if name in operation.query}
+
+
+def _accepted_types(operation: Operation, exchange: Exchange) -> str:
+    if not operation.reads_accept:
+        return ""
+    return ", ".join(value.decode("latin-1") for value in exchange.headers(b"accept"))
+
+
+def _leaves_metadata_out(exchange: Exchange) -> bool:
+    """Whether the caller wants pictures that don't say how they were made."""
+    return any(value.strip().lower() in OFF for value in exchange.headers(METADATA_HEADER))
+
+
 async def _answer_whole(
     accepted: Accepted, inbox: Inbox, outcomes: Sequence[Outcome], send: Send
 ) -> BaseException | None:
@@ -237,7 +331,12 @@ async def _answer_whole(
     if inbox.error is not None:
         return inbox.error
     try:
-        reply = accepted.call.renderer.whole(outcomes)
+        large = sum(len(media.data) for outcome in outcomes for media in outcome.media) > ALONE_BYTES
+        whole = accepted.call.renderer.whole
+        # Files in base64, or on their way to the disk, would keep the event loop from everybody else.
+        reply = await asyncio.to_thread(whole, outcomes) if large else whole(outcomes)
+    except QuintetError as error:
+        return error
     except Exception:
         log.exception("request %s: its answer could not be rendered", accepted.exchange.request_id)
         return EngineFailed("The server could not write this answer. Try again.")

@@ -28,7 +28,7 @@ td,th{border-bottom:1px solid #8884;padding:.2rem .8rem .2rem 0;text-align:left;
 
 def describe(routes: Sequence[GuardedRoute]) -> dict[str, Any]:
     """The OpenAPI document."""
-    models = {model for route in routes if (model := _body_model(route)) is not None}
+    models = {model for route in routes for model in _body_models(route)}
     schemas, components = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
         ref_template=_REF,
@@ -49,13 +49,14 @@ def describe(routes: Sequence[GuardedRoute]) -> dict[str, Any]:
     }
 
 
-def _body_model(route: GuardedRoute) -> type[BaseModel] | None:
-    schema: type[Any] | None = None
+def _body_models(route: GuardedRoute) -> list[type[BaseModel]]:
+    """What the body may look like: several things on a path that several dialects have."""
+    schemas: list[type[Any] | None] = []
     if isinstance(route.app, OperationEndpoint):
-        schema = route.app.operation.schema
+        schemas = [operation.schema for operation in route.app.operations.values()]
     elif isinstance(route.app, AdminEndpoint):
-        schema = route.app.schema
-    return schema if schema is not None and issubclass(schema, BaseModel) else None
+        schemas = [route.app.schema]
+    return [schema for schema in schemas if schema is not None and issubclass(schema, BaseModel)]
 
 
 def _operation(route: GuardedRoute, references: dict[type[Any], dict[str, Any]]) -> dict[str, Any]:
@@ -73,13 +74,19 @@ def _operation(route: GuardedRoute, references: dict[type[Any], dict[str, Any]])
         described["responses"]["401"] = {"description": "A key is needed"}
     if isinstance(route.app, OperationEndpoint):
         operation = route.app.operation
-        described |= {"summary": operation.summary, "tags": [route.app.dialect]}
+        others = [each.summary for each in route.app.operations.values() if each is not operation]
+        described |= {
+            "summary": ". ".join([operation.summary, *others]),
+            "tags": list(route.app.operations),
+        }
         described["responses"]["400"] = {"description": "The body breaks a rule; the message names it"}
-    model = _body_model(route)
-    if model is not None:
-        content = {"application/json": {"schema": references[model]}}
+    models = _body_models(route)
+    if models:
+        bodies = [references[model] for model in models]
+        schema = bodies[0] if len(bodies) == 1 else {"anyOf": bodies}
+        content = {"application/json": {"schema": schema}}
         if isinstance(route.app, OperationEndpoint) and route.app.operation.accepts_form:
-            content["multipart/form-data"] = {"schema": references[model]}
+            content["multipart/form-data"] = {"schema": schema}
         described["requestBody"] = {"required": True, "content": content}
     return described
 
@@ -106,7 +113,8 @@ def _fields(operation: dict[str, Any], document: dict[str, Any]) -> str:
     if "schema" not in content:
         return "<p>No body.</p>"
     components = document["components"]["schemas"]
-    names = [content["schema"]["$ref"].rpartition("/")[2]]
+    bodies = content["schema"].get("anyOf", [content["schema"]])
+    names = [body["$ref"].rpartition("/")[2] for body in bodies]
     for name in names:
         inner = _REFERENCE.findall(json.dumps(components[name]))
         names.extend(other for other in dict.fromkeys(inner) if other not in names)

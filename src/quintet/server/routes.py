@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from starlette.routing import BaseRoute, Match, Route
@@ -60,9 +60,23 @@ class ViewEndpoint:
         await send_reply(send, await self._view(exchange))
 
 
-def operation_route(operation: Operation, dialect: str, house: House) -> GuardedRoute:
-    """The route of an operation; all of them need a principal."""
-    return GuardedRoute(operation.path, OperationEndpoint(operation, dialect, house), "POST", "key")
+def operation_routes(dialects: Mapping[str, Iterable[Operation]], house: House) -> list[GuardedRoute]:
+    """The routes of all operations, one per path; all of them need a principal.
+
+    Where several dialects have a path, all but one of them must say which bodies they claim.
+    """
+    shared: dict[str, dict[str, Operation]] = {}
+    for dialect, operations in dialects.items():
+        for operation in operations:
+            shared.setdefault(operation.path, {})[dialect] = operation
+    routes = []
+    for path, found in shared.items():
+        (rest,) = (dialect for dialect, operation in found.items() if operation.claims is None)
+        claimants = {dialect: operation for dialect, operation in found.items() if dialect != rest}
+        routes.append(
+            GuardedRoute(path, OperationEndpoint(found[rest], rest, house, claimants), "POST", "key")
+        )
+    return routes
 
 
 def view_route(path: str, view: View, access: Access, gate: Gatekeeper) -> GuardedRoute:

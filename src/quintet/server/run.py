@@ -102,6 +102,7 @@ class Run:
 
     async def until_stopped(self) -> None:
         """Serve, and come back once everything has ended."""
+        self._gateway.files.clear_leftovers()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop_signal)
@@ -117,6 +118,7 @@ class Run:
             await serving
             stopping.cancel()
         await self._gateway.service.close(0.0)
+        self._gateway.files.close()
 
     async def _load(self) -> None:
         """Task: load what is to be loaded at start, then say that the server is ready."""

@@ -62,7 +62,12 @@ class Shelf:
             return
         for old in service.catalog.models:
             new = catalog.by_name.get(old.name)
-            if new is None or (new.path, new.created) != (old.path, old.created):
+            if new is None or _facts(new) != _facts(old):
                 service.backend.forget(old)
         service.catalog = catalog
         metrics.know(catalog.by_name)
+
+
+def _facts(model: Model) -> tuple[object, ...]:
+    """What its worker was started with, as far as installing and removing models can change it."""
+    return model.path, model.created, model.options

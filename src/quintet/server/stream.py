@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from quintet.core.errors import EngineFailed, QuintetError
-from quintet.core.events import Progress
+from quintet.core.events import Media, Progress
 from quintet.dialects.base import Renderer
 from quintet.server.asgi import CONNECTION, Connection, Send
 from quintet.server.exchange import ClientGone, Exchange
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 SSE: Final = "text/event-stream"
 PING: Final = b": ping\n\n"
+LARGE_BYTES: Final = 64 * 1024
+"""Larger files are written into the answer off the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,9 @@ class StreamAnswer:
         while True:
             wait = self._waits.ping_seconds if self._is_committed else commit_at - time.monotonic()
             pairs = await inbox.take(max(wait, 0.0))
-            chunk = held + self._render(pairs)
+            is_large = any(type(event) is Media and len(event.data) > LARGE_BYTES for _, event in pairs)
+            made = await asyncio.to_thread(self._render, pairs) if is_large else self._render(pairs)
+            chunk = held + made
             held = b""
             if inbox.is_over:
                 return await self._finish(chunk, inbox.error)

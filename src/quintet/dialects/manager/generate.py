@@ -13,7 +13,7 @@ from quintet.dialects.base import Call, Form, Incoming, Reply, Upload
 from quintet.dialects.conversation import check_length
 from quintet.dialects.forms import form_body
 from quintet.dialects.manager.wire import FromImageTextBody, FromTextBody
-from quintet.dialects.pictures import MAX_PICTURE_BYTES, check_count, parse_encoded, parse_picture
+from quintet.dialects.pictures import check_count, parse_encoded, parse_picture, parse_uploaded
 from quintet.dialects.validation import check
 
 DEFAULT_NEW_TOKENS = 1024
@@ -41,7 +41,7 @@ def parse_from_image_text(incoming: Incoming) -> Call:
     body, files = _read(FromImageTextBody, incoming)
     encoded, links = body.image_files or [], body.image_links or []
     check_count(len(files) + len(encoded) + len(links), FILES if files or encoded else "image_links")
-    pictures = [_uploaded(file, f"{FILES}[{i}]") for i, file in enumerate(files)]
+    pictures = [parse_uploaded(file.data, f"{FILES}[{i}]") for i, file in enumerate(files)]
     pictures += [parse_encoded(text, f"{FILES}[{len(files) + i}]") for i, text in enumerate(encoded)]
     pictures += [parse_picture(link, f"image_links[{i}]") for i, link in enumerate(links)]
     return _answer(body, pictures)
@@ -60,18 +60,6 @@ def _read(schema: type[Body], incoming: Incoming) -> tuple[Body, list[Upload]]:
     if isinstance(body, dict) and body.get("model_name") is None and "model_name" in incoming.query:
         body = {**body, "model_name": incoming.query["model_name"]}
     return check(schema, body), files
-
-
-def _uploaded(file: Upload, field: str) -> Image:
-    """The bytes of a file as a picture. A link in it is bytes like any others: nothing is fetched."""
-    if not 0 < len(file.data) <= MAX_PICTURE_BYTES:
-        limit = MAX_PICTURE_BYTES // (1024 * 1024)
-        raise InvalidRequest(
-            f"`{field}` must be a picture of at most {limit} MiB, and not empty. Send another file.",
-            param=field,
-            code="image_decode_failed",
-        )
-    return Image(data=file.data, field=field)
 
 
 def _answer(body: FromTextBody, pictures: Sequence[Image]) -> Call:

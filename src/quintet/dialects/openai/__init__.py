@@ -1,9 +1,11 @@
-"""OpenAI's text routes. The same paths serve VisionCraft's and Krutrim's text clients."""
+"""OpenAI's routes for text and pictures. The same paths serve VisionCraft's and Krutrim's text clients."""
 
 from quintet.core.errors import QuintetError
 from quintet.dialects.base import Operation, Reply
 from quintet.dialects.errors import error_reply
 from quintet.dialects.openai.embeddings import EmbeddingBody, parse_embedding
+from quintet.dialects.openai.images import parse_edit, parse_generation, refuse_pictures
+from quintet.dialects.openai.images_wire import EditBody, GenerationBody
 from quintet.dialects.openai.models import model_reply, models_reply
 from quintet.dialects.openai.parse import parse_chat, parse_completion
 from quintet.dialects.openai.wire import ChatBody, CompletionBody
@@ -14,6 +16,8 @@ MAX_CHAT_BYTES = 32 * 1024 * 1024
 """Conversations may hold pictures."""
 MAX_EMBEDDING_BYTES = 8 * 1024 * 1024
 """As much text as one request may have, in any alphabet."""
+MAX_EDIT_BYTES = 32 * 1024 * 1024
+"""A picture, and a mask."""
 
 
 def refuse(error: QuintetError) -> Reply:
@@ -45,5 +49,21 @@ OPERATIONS: tuple[Operation, ...] = (
         schema=EmbeddingBody,
         summary="Turn texts into vectors (OpenAI clients)",
         max_body_bytes=MAX_EMBEDDING_BYTES,
+    ),
+    Operation(
+        path="/v1/images/generations",
+        parse=parse_generation,
+        refuse=refuse_pictures,
+        schema=GenerationBody,
+        summary="Draw pictures (OpenAI clients)",
+    ),
+    Operation(
+        path="/v1/images/edits",
+        parse=parse_edit,
+        refuse=refuse_pictures,
+        schema=EditBody,
+        summary="Change a picture, or the part of it that a mask lays open (OpenAI clients)",
+        max_body_bytes=MAX_EDIT_BYTES,
+        accepts_form=True,
     ),
 )

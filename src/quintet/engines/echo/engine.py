@@ -26,9 +26,10 @@ from quintet.core.requests import (
     TextRequest,
     TokenizeRequest,
     TranscriptionRequest,
+    UpscaleRequest,
 )
 from quintet.engines.echo import faults
-from quintet.engines.echo.pictures import animation_job, image_job
+from quintet.engines.echo.pictures import animation_job, image_job, upscale_job
 from quintet.engines.echo.speech import speech_job
 from quintet.engines.echo.text import text_job, tokenize_job
 from quintet.engines.echo.vectors import embedding_job
@@ -123,6 +124,8 @@ class EchoEngine:
                 return image_job(request)
             case AnimationRequest():
                 return animation_job(request)
+            case UpscaleRequest():
+                return upscale_job(request)
             case TranscriptionRequest():
                 return speech_job(request)
 

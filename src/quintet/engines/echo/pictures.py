@@ -1,4 +1,7 @@
-"""Picture and animation jobs: plain colours drawn from the prompt, encoded here as PNG and GIF."""
+"""Picture and animation jobs: plain colours drawn from the prompt, encoded here as PNG and GIF.
+
+A picture that changes another one has that one's size unless told otherwise.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,41 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from quintet.core.content import Image
+from quintet.core.errors import Unsupported
 from quintet.core.events import Event, Finished, Media, Progress, Usage
-from quintet.core.requests import AnimationRequest, ImageRequest
+from quintet.core.requests import AnimationRequest, ImageRequest, UpscaleRequest
 
-DEFAULT_SIDE, DEFAULT_STEPS, DEFAULT_FRAMES = 64, 4, 4
+DEFAULT_SIDE, DEFAULT_STEPS, DEFAULT_FRAMES, DEFAULT_SCALE = 64, 4, 4, 2.0
 
 Colour = tuple[int, int, int]
 
 
 def image_job(request: ImageRequest) -> Iterator[list[Event]]:
     """Progress for every step, then the pictures in the order of the prompts."""
-    width, height = request.width or DEFAULT_SIDE, request.height or DEFAULT_SIDE
+    own_width, own_height = (DEFAULT_SIDE, DEFAULT_SIDE) if request.source is None else _size(request.source)
+    width, height = request.width or own_width, request.height or own_height
     steps = DEFAULT_STEPS if request.steps is None else request.steps
     seed = request.seed if request.seed is not None else zlib.crc32("\n".join(request.prompts).encode())
     pictures = [
         (prompt, seed + number) for prompt in request.prompts for number in range(request.images_per_prompt)
     ]
     for step in range(steps):
-        yield [Progress("denoise", step + 1, steps)]
-    last: list[Event] = [
-        Media(
-            "image/png",
-            png(width, height, colour_of(prompt, own_seed)),
-            f"{prompt}\nSteps: {steps}, Seed: {own_seed}",
-        )
-        for prompt, own_seed in pictures
-    ]
+        preview = png(8, 8, colour_of(request.prompts[0], seed + step)) if request.previews else b""
+        yield [Progress("denoise", step + 1, steps, preview)]
+    last: list[Event] = []
+    for prompt, own_seed in pictures:
+        text = f"{prompt}\nSteps: {steps}, Seed: {own_seed}"
+        data = png(width, height, colour_of(prompt, own_seed), text if request.with_metadata else "")
+        last.append(Media("image/png", data, text))
     usage = Usage(images=len(pictures), pixel_steps=len(pictures) * width * height * steps)
     yield [*last, Finished(usage=usage, seed=seed)]
 
 
 def animation_job(request: AnimationRequest) -> Iterator[list[Event]]:
-    """Progress for every frame, then one GIF."""
+    """Progress for every frame, then one GIF, or one PNG per frame."""
+    if request.format not in ("gif", "frames"):
+        raise Unsupported("This model writes GIF files only. Ask for one.", param="format")
     width, height = request.width or DEFAULT_SIDE, request.height or DEFAULT_SIDE
     count = request.frames or DEFAULT_FRAMES
     seed = request.seed if request.seed is not None else zlib.crc32(request.prompt.encode())
@@ -46,8 +52,27 @@ def animation_job(request: AnimationRequest) -> Iterator[list[Event]]:
     colours = [colour_of(request.prompt, seed + frame) for frame in range(count)]
     steps = DEFAULT_STEPS if request.steps is None else request.steps
     usage = Usage(frames=count, pixel_steps=count * width * height * steps)
-    data = gif(width, height, colours, request.frames_per_second or 8.0)
-    yield [Media("image/gif", data, f"{request.prompt}\nSeed: {seed}"), Finished(usage=usage, seed=seed)]
+    text = f"{request.prompt}\nSeed: {seed}"
+    if request.format == "frames":
+        files = [Media("image/png", png(width, height, colour), text) for colour in colours]
+    else:
+        files = [Media("image/gif", gif(width, height, colours, request.frames_per_second or 8.0), text)]
+    yield [*files, Finished(usage=usage, seed=seed)]
+
+
+def _size(picture: Image) -> tuple[int, int]:
+    """Of a PNG, which is what pictures of requests are."""
+    width, height = struct.unpack_from(">II", picture.data, 16)
+    return width, height
+
+
+def upscale_job(request: UpscaleRequest) -> Iterator[list[Event]]:
+    """One step, then a picture of one colour that is as much larger as was asked."""
+    scale = request.scale or DEFAULT_SCALE
+    width, height = (round(side * scale) for side in _size(request.picture))
+    yield [Progress("enlarge", 1, 1)]
+    data = png(width, height, colour_of("", zlib.crc32(request.picture.data)))
+    yield [Media("image/png", data), Finished(usage=Usage(images=1, pixel_steps=width * height))]
 
 
 def colour_of(prompt: str, seed: int) -> Colour:
@@ -56,8 +81,8 @@ def colour_of(prompt: str, seed: int) -> Colour:
     return mixed & 255, mixed >> 8 & 255, mixed >> 16 & 255
 
 
-def png(width: int, height: int, colour: Colour) -> bytes:
-    """A picture of one colour (PNG, ISO/IEC 15948)."""
+def png(width: int, height: int, colour: Colour, text: str = "") -> bytes:
+    """A picture of one colour (PNG, ISO/IEC 15948), and what it says of itself."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -67,6 +92,7 @@ def png(width: int, height: int, colour: Colour) -> bytes:
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
+        + (chunk(b"iTXt", b"parameters\0\0\0\0\0" + text.encode()) if text else b"")
         + chunk(b"IDAT", zlib.compress(rows, 1))
         + chunk(b"IEND", b"")
     )
