@@ -13,7 +13,7 @@ TEST_PROCESSES ?= 2
 PACKAGE := $(PIP_ARGS) --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help serve convert test check bench docs lock clean
+.PHONY: help serve convert images test check bench docs lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -24,7 +24,9 @@ serve: $(VENV)/.base ## install what is locked and start the server (QUINTET_HOS
 
 convert: $(VENV)/.convert ## install what turns safetensors into OpenVINO IR (torch; about 1 GB), for `quintet pull`
 
-test: $(VENV)/.dev $(CLIENTS)/hub/.ready $(CLIENTS)/tgi/.ready ## install what tests need and run them all
+images: $(VENV)/.images ## install what draws pictures and animations (torch and diffusers; about 1 GB)
+
+test: $(VENV)/.dev $(CLIENTS)/hub/.ready $(CLIENTS)/tgi/.ready $(CLIENTS)/visioncraft/.ready ## install what tests need and run them all
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m "not alone"; side_by_side=$$?; \
 	  $(BIN)/python -m pytest -m alone && exit $$side_by_side
 
@@ -72,6 +74,12 @@ $(VENV)/.convert: $(VENV)/.base requirements/convert.txt
 	@$(PIP) $(LOCKED) -r requirements/convert.txt
 	@touch $@
 
+$(VENV)/.images: $(VENV)/.base requirements/images.txt
+	@echo "Installing what drawing needs into $(VENV) (once; some minutes) ..."
+	@$(PIP) $(PIP_ARGS) torch==2.13.0
+	@$(PIP) $(LOCKED) -r requirements/images.txt
+	@touch $@
+
 # torch comes first, alone and without a hash: its build depends on the machine. The registry's own is large and
 # made for CUDA; to get the CPU build, set PIP_EXTRA_INDEX_URL to an index that has it. Tests only need a CPU.
 $(VENV)/.dev: requirements/dev.txt requirements/build.txt pyproject.toml
@@ -88,4 +96,13 @@ $(CLIENTS)/%/.ready: requirements/client-%.txt
 	@echo "Installing the $* client into $(CLIENTS)/$* ..."
 	$(call make_environment,$(CLIENTS)/$*)
 	@$(CLIENTS)/$*/bin/python -m pip $(LOCKED) -r requirements/client-$*.txt
+	@touch $@
+
+# This one comes as source: its own rule, for it must be built, by setuptools that is locked beside it.
+$(CLIENTS)/visioncraft/.ready: requirements/client-visioncraft.txt
+	@echo "Installing the visioncraft client into $(CLIENTS)/visioncraft ..."
+	$(call make_environment,$(CLIENTS)/visioncraft)
+	@sed -n '/^setuptools==/,/[^\\]$$/p' requirements/client-visioncraft.txt >$(CLIENTS)/visioncraft/setuptools.txt
+	@$(CLIENTS)/visioncraft/bin/python -m pip $(LOCKED) -r $(CLIENTS)/visioncraft/setuptools.txt
+	@$(CLIENTS)/visioncraft/bin/python -m pip $(LOCKED) --no-binary visioncraftapi --no-build-isolation -r requirements/client-visioncraft.txt
 	@touch $@
