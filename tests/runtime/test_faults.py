@@ -22,8 +22,9 @@ from quintet.core.errors import (
     WorkerLost,
 )
 from quintet.core.events import Outcome, Token
-from quintet.core.models import ModelState
+from quintet.core.models import Model, ModelState
 from quintet.runtime import frames
+from quintet.runtime.local import LocalBackend
 from quintet.runtime.process import worker_environment
 from quintet.runtime.service import Deadlines
 from quintet.runtime.supervisor import Patience
@@ -353,3 +354,15 @@ async def test_absent_weights_show(tmp_path):
             ModelState.INSTALLED,
             ModelState.ABSENT,
         ]
+
+
+async def test_an_engine_whose_packages_are_not_installed_says_how_to_get_them(tmp_path, monkeypatch):
+    (tmp_path / "brush_for_tests.py").write_text("import paint_that_is_nowhere.colours\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    model = Model(name="painter", task="image", engine="image")
+    backend = LocalBackend(factories={"image": "brush_for_tests:open_engine"})
+    try:
+        with pytest.raises(LoadFailed, match=r"paint_that_is_nowhere.*make images.*quintet\[images\]"):
+            await within(20, backend.ensure_ready(model))
+    finally:
+        await backend.close(0)

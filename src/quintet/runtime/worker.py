@@ -40,6 +40,8 @@ GAUGES_SECONDS = 2.0
 PREPARERS = 2
 HEAVY_NICENESS = 10
 """Of workers that look at pictures, draw them, or listen."""
+EXTRAS = {"image": "images", "speech": "speech"}
+"""Which extra of the package brings what an engine needs."""
 EXIT_REFUSED, EXIT_BROKEN, EXIT_ORPHANED = 3, 4, 5
 _PR_SET_PDEATHSIG = 1
 _SWITCH_SECONDS = 0.001
@@ -113,6 +115,9 @@ class Worker:
             return factory(self._with_fault_door(opening.model))
         except QuintetError as refusal:
             error = refusal
+        except ModuleNotFoundError as missing:
+            traceback.print_exc()
+            error = _lacking(opening.model.engine, (missing.name or "").partition(".")[0])
         except MemoryError:
             error = LoadFailed("The model does not fit into memory; free some or choose a smaller model.")
         except Exception:  # foreign: the text may hold paths, so it stays in the log
@@ -253,6 +258,13 @@ def resolve_factory(name: str) -> Callable[[Model], Engine]:
     module, _, function = name.partition(":")
     factory: Callable[[Model], Engine] = getattr(importlib.import_module(module), function)
     return factory
+
+
+def _lacking(engine: str, package: str) -> LoadFailed:
+    """The error for an engine whose packages aren't installed: the base of Quintet comes without them."""
+    extra = EXTRAS.get(engine)
+    how = f" Run: make {extra} in a checkout, or pip install 'quintet[{extra}]'." if extra else ""
+    return LoadFailed(f"The engine `{engine}` needs the package {package}, which is not installed.{how}")
 
 
 def engine_failed() -> EngineFailed:

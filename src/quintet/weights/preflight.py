@@ -10,7 +10,7 @@ from quintet.weights import convert, painting, vision
 from quintet.weights.configs import read_facts
 from quintet.weights.sizes import show_bytes
 
-RUNNABLE: frozenset[Task] = frozenset({"text", "vision", "embedding"}) | painting.TASKS
+RUNNABLE: frozenset[Task] = frozenset(("text", "vision", "embedding", *painting.TASKS))
 """What there are engines for; the catalog knows models for the others already."""
 SPARE = 1.1
 """So many times its size must be free on the disk."""

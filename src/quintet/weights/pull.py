@@ -44,7 +44,7 @@ DEFAULT_PRECISION = "int8"
 CONTEXT_LENGTH = 2048
 """Of models whose files don't say it."""
 _MAX_CONFIG_BYTES = 4 << 20
-_LOOKED_INTO: frozenset[Task] = frozenset({"vision"}) | painting.TASKS
+_LOOKED_INTO: frozenset[Task] = frozenset(("vision", *painting.TASKS))
 """Tasks whose engine runs some architectures only, so that a model's own files are asked."""
 
 
