@@ -67,3 +67,20 @@ def tiny_vision(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tin
         return made[family]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_image(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of tiny image models by the name of their family, each made when the first test needs it."""
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # The libraries' own deprecations are not ours to fail on.
+                from tests.support import tiny_image
+
+                made[family] = tiny_image.make(family, tmp_path_factory.mktemp(family))
+        return made[family]
+
+    return make
