@@ -17,6 +17,7 @@ PARTS = {
     "adapters": "bench.adapters",
     "vision": "bench.vision",
     "burst": "bench.vision_burst",
+    "images": "bench.images",
 }
 
 

@@ -21,7 +21,7 @@ from quintet.media import protocol
 from quintet.media.images import normalise
 from quintet.media.rules import MAX_FILE_BYTES, Refused
 
-NICENESS = 5
+NICENESS = 10
 MAX_OPEN_FILES = 16
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
