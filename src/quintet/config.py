@@ -150,7 +150,9 @@ class Files(Section):
     @classmethod
     def _check_base_url(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[^\s/?#]+(?:/[^\s?#]*)?", value):
-            raise ValueError("it must be an http(s) URL without ? and #, such as https://pictures.example.org")
+            raise ValueError(
+                "it must be an http(s) URL without ? and #, such as https://pictures.example.org"
+            )
         return value
 
 

@@ -82,14 +82,14 @@ def test_bytes(client: openai.OpenAI) -> None:
     pictures = [decoded(image.b64_json) for image in answer.data]
     assert [picture.size for picture in pictures] == [(64, 32)] * 3
     assert len({colour(picture) for picture in pictures}) == 3
-    assert [image.seed for image in answer.data] == [5, 6, 7]
+    assert [image.seed for image in answer.data] == [5, 6, 7]  # type: ignore[attr-defined]
     assert [text_of(picture) for picture in pictures] == [
         f"a red square\nSteps: 3, Seed: {seed}" for seed in (5, 6, 7)
     ]
     assert (answer.size, answer.output_format, answer.quality) == ("64x32", "png", "high")
     assert answer.background == "opaque"
     assert answer.created > 1_700_000_000
-    assert (answer.usage.images, answer.usage.pixel_steps) == (3, 3 * 64 * 32 * 3)
+    assert (answer.usage.images, answer.usage.pixel_steps) == (3, 3 * 64 * 32 * 3)  # type: ignore[attr-defined]
     again = client.images.generate(
         prompt="a red square", size="64x32", extra_body={"seed": 6, "steps": 3, "guidance": 4}
     )
@@ -159,7 +159,7 @@ def test_an_edit(client: openai.OpenAI) -> None:
     )
     pictures = [decoded(image.b64_json) for image in answer.data]
     assert [picture.size for picture in pictures] == [(48, 32)] * 2, "as large as what it came from"
-    assert [image.seed for image in answer.data] == [3, 4]
+    assert [image.seed for image in answer.data] == [3, 4]  # type: ignore[attr-defined]
 
 
 def test_an_edit_under_a_mask(client: openai.OpenAI) -> None:

@@ -40,7 +40,7 @@ def shown(data: bytes) -> np.ndarray:
     """What a viewer shows: every frame, composed."""
     frames = []
     with Image.open(BytesIO(data)) as file:
-        for number in range(file.n_frames):
+        for number in range(file.n_frames):  # type: ignore[attr-defined]
             file.seek(number)
             frames.append(np.asarray(file.convert("RGB")))
     return np.stack(frames)

@@ -29,7 +29,7 @@ def test_webp_keeps_drawings_exactly_and_photographs_nearly():
 def test_webp_plays_for_ever_at_its_pace():
     with Image.open(BytesIO(encode_webp(drawing(4), 8, comment="rouge é"))) as file:
         assert file.info["loop"] == 0
-        assert file.n_frames == 4
+        assert file.n_frames == 4  # type: ignore[attr-defined]
         file.seek(1)
         file.load()
         assert file.info["duration"] == 125

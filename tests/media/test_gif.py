@@ -30,7 +30,7 @@ def tables(data: bytes) -> tuple[bool, list[bool]]:
 def delays(data: bytes) -> list[int]:
     with Image.open(BytesIO(data)) as file:
         found = []
-        for number in range(file.n_frames):
+        for number in range(file.n_frames):  # type: ignore[attr-defined]
             file.seek(number)
             found.append(file.info["duration"] // 10)
     return found

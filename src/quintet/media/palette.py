@@ -60,7 +60,7 @@ def is_flat(frames: Frames) -> bool:
 def _packed(frames: Frames, bits: int = 8) -> NDArray[np.uint32]:
     """Each pixel as one number, made of the upper bits of its three parts."""
     red, green, blue = (frames[..., part].astype(np.uint32) >> 8 - bits for part in range(3))
-    return red << 2 * bits | green << bits | blue
+    return red << 2 * bits | green << bits | blue  # type: ignore[return-value]
 
 
 def _unpacked(packed: NDArray[np.intp]) -> NDArray[np.uint8]:
@@ -88,7 +88,7 @@ def _choose(frames: Frames, colours: int) -> NDArray[np.uint8]:
     weighted = np.repeat(means, np.rint(np.sqrt(counts)).astype(np.int64), axis=0)
     chosen = Image.fromarray(weighted[None]).quantize(colours, Image.Quantize.MEDIANCUT)
     palette = np.array(chosen.getpalette() or [], dtype=np.uint8).reshape(-1, 3)
-    return np.unique(palette[: int(np.max(chosen)) + 1], axis=0)
+    return np.unique(palette[: int(np.max(chosen)) + 1], axis=0)  # type: ignore[call-overload]
 
 
 def _nearest(frames: Frames, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -110,4 +110,4 @@ def _dithered(frames: Frames, colours: int) -> Frames:
     tiles = np.tile(pattern, (height // _BAYER_SIDE + 1, width // _BAYER_SIDE + 1))[:height, :width]
     offsets = ((tiles + 0.5) / pattern.size - 0.5) * _DITHER_STRENGTH / colours ** (1 / 3)
     mixed = frames.astype(np.int16) + np.rint(offsets).astype(np.int16)[None, :, :, None]
-    return np.clip(mixed, 0, 255).astype(np.uint8)
+    return np.clip(mixed, 0, 255).astype(np.uint8)  # type: ignore[no-any-return]

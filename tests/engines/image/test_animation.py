@@ -12,7 +12,7 @@ from quintet.core.models import Model
 from quintet.core.requests import AnimationRequest
 from quintet.core.samplers import SAMPLERS
 from quintet.engines.image.animation import Animator, Clip, encode_clip
-from quintet.engines.image.brush import Words
+from quintet.engines.image.prompts import Words
 from quintet.engines.image.settings import Settings
 from tests.engines.image.tiny_motion import LONGEST, make_adapter
 from tests.media.clips import drawing

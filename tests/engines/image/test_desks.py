@@ -53,7 +53,7 @@ def test_clips(mover) -> None:
     outcome = collect(events)
     (media,) = outcome.media
     assert media.mime == "image/gif"
-    assert Image.open(io.BytesIO(media.data)).n_frames == FRAMES
+    assert Image.open(io.BytesIO(media.data)).n_frames == FRAMES  # type: ignore[attr-defined]
     assert "Seed: 7, Size: 64x64" in media.text
     assert "Frames: 3, FPS: 8" in media.text
     assert outcome.finished.usage == Usage(frames=FRAMES, pixel_steps=FRAMES * NATIVE * NATIVE * 2)

@@ -178,7 +178,7 @@ def test_flow_matching(name):
         (SCHNELL, {"mu": 0.9, "sigmas": np.linspace(1, 1 / 30, 30), "num_inference_steps": None}),
     ):
         if name == "Euler" and "sigmas" in given:
-            given = given | {"sigmas": given["sigmas"].tolist()}
+            given = given | {"sigmas": given["sigmas"].tolist()}  # type: ignore[attr-defined]
         one, scheduler = flow_paint(name, config, **given)
         assert_right(name, one)
         assert torch.equal(one, flow_paint(name, config, **given)[0])

@@ -45,7 +45,9 @@ class Inputs:
 
     def flatten(self, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> list[torch.Tensor] | None:
         """The tensors of a call in their order, float32; None if the call asks for more than they can say."""
-        given = dict(zip(("sample", "timestep", "encoder_hidden_states"), arguments, strict=False)) | dict(named)
+        given = dict(zip(("sample", "timestep", "encoder_hidden_states"), arguments, strict=False)) | dict(
+            named
+        )
         given |= given.pop(_NESTED, None) or {}
         given.pop("return_dict", None)
         found = [given.pop(name, None) for name in self.widths]

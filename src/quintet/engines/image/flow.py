@@ -16,7 +16,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, FlowMatchHeunDiscreteScheduler, UniPCMultistepScheduler
 
 
-class FlowHeunScheduler(FlowMatchHeunDiscreteScheduler):
+class FlowHeunScheduler(FlowMatchHeunDiscreteScheduler):  # type: ignore[misc]
     """Heun's method, two evaluations per step."""
 
     config: Any
@@ -71,9 +71,9 @@ class _ForPipelines:
         return noisy
 
 
-class FlowMultistepScheduler(_ForPipelines, DPMSolverMultistepScheduler):
+class FlowMultistepScheduler(_ForPipelines, DPMSolverMultistepScheduler):  # type: ignore[misc]
     """DPM-Solver++ of several steps, along the ODE or the SDE."""
 
 
-class FlowUniPCScheduler(_ForPipelines, UniPCMultistepScheduler):
+class FlowUniPCScheduler(_ForPipelines, UniPCMultistepScheduler):  # type: ignore[misc]
     """UniPC."""

@@ -33,11 +33,11 @@ class _QuickStart:
         super().set_timesteps(steps, device, num_train_timesteps)  # type: ignore[misc]
 
 
-class Dpm2Scheduler(_QuickStart, KDPM2DiscreteScheduler):
+class Dpm2Scheduler(_QuickStart, KDPM2DiscreteScheduler):  # type: ignore[misc]
     """DPM2."""
 
 
-class Dpm2AncestralScheduler(_QuickStart, KDPM2AncestralDiscreteScheduler):
+class Dpm2AncestralScheduler(_QuickStart, KDPM2AncestralDiscreteScheduler):  # type: ignore[misc]
     """DPM2 a."""
 
 

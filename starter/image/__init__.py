@@ -1,0 +1,1 @@
+"""The recipe of starter-image: a Stable Diffusion pipeline trained from nothing on drawn scenes."""
