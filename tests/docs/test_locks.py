@@ -28,7 +28,10 @@ def pins(path: Path) -> dict[str, list[str]]:
 
 def test_all_locks_are_looked_at() -> None:
     names = {path.name for path in LOCKS}
-    assert names == {"base.txt", "build.txt", "convert.txt", "dev.txt", "client-hub.txt", "client-tgi.txt"}
+    assert names == {
+        *("base.txt", "build.txt", "convert.txt", "dev.txt", "images.txt"),
+        *("client-hub.txt", "client-tgi.txt", "client-visioncraft.txt"),
+    }
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)

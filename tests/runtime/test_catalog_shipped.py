@@ -3,10 +3,12 @@
 from collections import Counter
 from importlib.resources import files
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from quintet.core.errors import ModelNotFound
+from quintet.core.models import Task
 from quintet.runtime.catalog import NAME, read_catalog
 from quintet.runtime.catalog_file import read_file
 from quintet.weights.vision import PARTS
@@ -57,7 +59,7 @@ def test_starter_and_echo():
     with pytest.raises(ModelNotFound):
         CATALOG.find("echo")
     echoes = [model for model in read_catalog(with_echo=True).models if model.engine == "echo"]
-    assert {model.task for model in echoes} == {"text", "vision", "image", "animation", "speech", "embedding"}
+    assert {model.task for model in echoes} == set(get_args(Task))
     assert not any(model.options for model in echoes), "no fault switches by default"
 
 

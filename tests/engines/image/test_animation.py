@@ -151,7 +151,7 @@ def test_a_clip_above_the_native_side_is_enlarged_if_the_entry_says_so(base, ada
 def test_an_adapter_without_its_base_says_what_to_do(base, adapter, tmp_path):
     for options in ({}, {"base": "stable-diffusion-v1-5"}):
         entry = model(adapter, **options)
-        with pytest.raises(LoadFailed, match="pull it"):
+        with pytest.raises(LoadFailed, match="pull that"):
             Animator(entry, Settings.of(entry))
     with pytest.raises(LoadFailed, match="widths"):
         load(make_adapter(tmp_path / "wide", widths=(16, 48)), base)
