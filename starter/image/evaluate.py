@@ -66,7 +66,7 @@ def evaluation_set(row: str, count: int = QUESTIONS) -> tuple[tuple[Wish, str], 
 
 def load_pipeline(folder: Path, device: str = "cpu") -> StableDiffusionPipeline:
     """The folder's pipeline, quiet, in single precision."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

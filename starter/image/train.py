@@ -27,9 +27,10 @@ from starter.image.tokeniser import load_tokeniser
 _STATE = "painter.pt"
 _STOP = "stop"
 _SEVERAL = ("pair", "places", "three")
-_EMPTY = 0.1
-"""The share of captions that are left out, for guidance."""
-_EMA = 0.999
+_EMPTY, _EMPTY_LATE, _LATE = 0.1, 0.5, 400
+"""The share of captions that are left out, for guidance; more at late times, where the picture itself says what it shows,
+so that guidance, however strong, changes little there."""
+_EMA = 0.997
 
 
 @dataclass(frozen=True)
@@ -175,11 +176,12 @@ class PainterRun:
         while True:
             rows = self.samples.rows(rng, plan.batch, 1.0 if self.seen >= plan.several_from else 0.15)
             ids = self.samples.ids[rows, rng.integers(0, self.samples.ids.shape[1], len(rows))]
-            ids = np.where(rng.random(len(rows))[:, None] < _EMPTY, self.empty, ids)
             weights = 1 + plan.foreground * self.samples.marks[rows][:, None].astype(np.float32)
             latents = torch.from_numpy(self.samples.latents[rows]).float()
             crops = torch.from_numpy(self.samples.kinds[rows] == CROP)
             times = torch.where(crops, late_times(len(rows)), some_times(len(rows)))
+            left_out = rng.random(len(rows)) < np.where(times.numpy() < _LATE, _EMPTY_LATE, _EMPTY)
+            ids = np.where(left_out[:, None], self.empty, ids)
             whole = Part(
                 latents, torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(weights / weights.mean()),
                 times, torch.randn_like(latents),

@@ -76,7 +76,7 @@ async def test_children_are_fenced_in(monkeypatch: pytest.MonkeyPatch) -> None:
         ):
             assert line in limits
         assert status(pid, "NoNewPrivs") == 1
-        assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
         assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in (1, 2)} == {"/dev/null"}
         assert len(os.listdir(f"/proc/{pid}/fd")) == 3
 

@@ -25,7 +25,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with RunningServer.start(
         tmp_path_factory.mktemp("home"),
         deadlines__header_seconds=0.5,
-        deadlines__body_grace_seconds=0.4,
+        deadlines__body_grace_seconds=0.8,
         deadlines__body_seconds=2,
         deadlines__write_seconds=0.5,
     ) as running:

@@ -237,7 +237,9 @@ def test_what_is_exported_is_what_was_trained(work: Path):
         str(file.relative_to(work / "shipped")) for file in (work / "shipped").rglob("*") if file.is_file()
     }
     assert files == set(SHIPPED)
-    pipeline = StableDiffusionPipeline.from_pretrained(work / "shipped", safety_checker=None)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        work / "shipped", safety_checker=None, dtype=torch.float32
+    )
     pipeline.set_progress_bar_config(disable=True)
     trained = load_painter(work / "exported")
     for name, own in trained.unet.named_parameters():
