@@ -44,7 +44,7 @@ _SIDES = {
 _NUMBERS = {1: "one", 2: "two", 3: "three"}
 _OPENINGS = (
     "a picture of ", "a drawing of ", "an image of ", "a photo of ", "an illustration of ", "there is ", "draw ", "paint ",
-    "generate ", "show me ", "make ", "i want ", "this is ", "create an image of ", "picture: ",
+    "generate ", "show me ", "make ", "i want ", "this is ", "create an image of ", "picture: ", "poster, ", "i would like ", "a simple icon, ",
 )  # fmt: skip
 _TAGS = (
     "high quality", "best quality", "detailed", "highly detailed", "4k", "8k", "simple", "flat", "clean", "minimal", "masterpiece",
@@ -196,6 +196,24 @@ def _background_first(rng: random.Random, wish: Wish) -> str:
     return rng.choice((f"{behind}, {things}", f"a {behind} with {things}", f"{behind} and {things}"))
 
 
+def _on_something(rng: random.Random, wish: Wish) -> str:
+    """The background is something that has the colour: `a red canvas with a blue star`."""
+    if wish.background is None or wish.background in SCENERY:
+        return _background_first(rng, wish)
+    colour = _colour(rng, wish.background)
+    ground = (
+        f"{colour} {rng.choice(('canvas', 'paper', 'wall', 'page', 'card', 'screen', 'picture', 'poster'))}"
+    )
+    things = _things(rng, wish)
+    forms = (
+        f"{ground} with {things}",
+        f"a {ground}, {things}",
+        f"{ground}, on it {things}",
+        f"{things} on a {ground}",
+    )
+    return rng.choice((*forms, f"{things}, {colour} behind", f"{things}, with {colour} behind it"))
+
+
 def _tagged(rng: random.Random, wish: Wish) -> str:
     """Keywords in any order: `star, blue, small, top left`."""
     if wish.kind != "single":
@@ -290,8 +308,8 @@ def _colour_or_scenery(wish: Wish) -> str:
 Form = Callable[[random.Random, Wish], str]
 _FORMS: dict[Wording, tuple[Form, ...]] = {
     Wording.TRAINED: (
-        _sentence, _sentence, _sentence, _sentence, _opened, _opened, _bare, _bare, _background_first, _tagged, _relative,
-        _colourless,
+        _sentence, _sentence, _sentence, _sentence, _opened, _opened, _bare, _bare, _background_first, _on_something, _tagged,
+        _relative, _colourless,
     ),
     Wording.LOOSE: (_loose_asked, _loose_backdrop, _loose_noun_first, _loose_canvas, _loose_story),
 }  # fmt: skip

@@ -40,7 +40,7 @@ class Setting:
     """How pictures are drawn."""
 
     steps: int = 20
-    guidance: float = 2.0
+    guidance: float = 1.5
     rescale: float = 0.0
     sampler: str = "Euler"
 
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=QUESTIONS, help="prompts of each row")
     parser.add_argument("--rows", nargs="*", default=list(ROWS))
     parser.add_argument("--steps", type=int, nargs="*", default=[20])
-    parser.add_argument("--guidance", type=float, nargs="*", default=[2.0])
+    parser.add_argument("--guidance", type=float, nargs="*", default=[1.5])
     parser.add_argument("--rescale", type=float, default=0.0)
     parser.add_argument("--samplers", nargs="*", default=["Euler"])
     parser.add_argument("--threads", type=int, default=2)

@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--autoencoder", type=Path, required=True, help="the folder that its training wrote")
     parser.add_argument("--text", type=Path, required=True, help="the folder that the text warm-up wrote")
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--count", type=int, default=11)
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()

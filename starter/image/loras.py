@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image, ImageChops, ImageFilter
@@ -118,7 +117,8 @@ def train_lora(
         if (step + 1) % 50 == 0:
             print(f"{style}: step {step + 1} of {steps}, loss {loss:.4f}", flush=True)
     painter.unet.half()
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(painter.unet))
+    # In peft's own names: diffusers' conversion renames attention only, and the loader then leaves that half out.
+    layers = get_peft_model_state_dict(painter.unet)
     StableDiffusionPipeline.save_lora_weights(
         target,
         unet_lora_layers={name: layer.contiguous() for name, layer in layers.items()},

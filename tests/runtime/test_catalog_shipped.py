@@ -75,6 +75,7 @@ def test_only_what_ships_is_installed():
     assert [model.name for model in CATALOG.models if model.is_installed] == [
         "starter-chat",
         "starter-vision",
+        "starter-image",
         "lanczos",
     ]
 
