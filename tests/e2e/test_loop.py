@@ -59,7 +59,7 @@ def draw_and_name(client: openai.OpenAI, prompt: str, seed: int) -> str:
 
 @pytest.mark.timeout(400)
 def test_starter_vision_names_what_starter_image_draws(
-    client: openai.OpenAI, record_property: Callable[[str, object], None]
+    client: openai.OpenAI, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     missed = []
     for seed, (colour, shape, background) in enumerate(scenes()):
@@ -68,5 +68,5 @@ def test_starter_vision_names_what_starter_image_draws(
         if said != f"{article.capitalize()} {colour} {shape} on a {background} background.":
             missed.append(f"{colour} {shape} on {background}: {said}")
     agreement = 1 - len(missed) / SCENES
-    record_property("agreement", agreement)
+    record_testsuite_property("agreement", agreement)
     assert agreement >= LEAST_AGREEMENT, missed
