@@ -205,8 +205,9 @@ def check_format(request: AnimationRequest) -> None:
 
 def _load_adapter(folder: Path, brush: Brush) -> Any:
     """The adapter of a folder; raises LoadFailed if it was made for another kind of model."""
-    adapter = MotionAdapter.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    adapter = adapter.to(brush.dtype)
+    adapter = MotionAdapter.from_pretrained(
+        folder, dtype=brush.dtype, use_safetensors=True, local_files_only=True
+    )
     wanted, found = (
         tuple(config["block_out_channels"]) for config in (adapter.config, brush.backbone.config)
     )
